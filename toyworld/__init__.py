@@ -1,0 +1,1 @@
+"""A hermetic little world with known truth: simulator, pixel oracle, and the embedded critic."""

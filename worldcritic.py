@@ -1,0 +1,63 @@
+"""The front door: one console command, `worldcritic VERB`. A verb's module is imported only when it is called."""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "score": ("reward.score", "score a folder of videos in ten dimensions"),
+    "rank": ("reward.rank", "pick the best of N videos per prompt"),
+    "evaluate": ("reward.evaluate", "VideoVerse's official totals from results or scores"),
+    "toyworld": ("toyworld.make", "make videos with known truth, to try everything offline"),
+}
+
+HELP = """usage: worldcritic VERB [options]      (worldcritic VERB --help lists a verb's options)
+
+Turn judgements of generated videos into a calibrated reward.
+
+verbs:
+{verbs}
+
+exit codes: 0 complete, 1 failed, 2 bad input or usage, 3 some rows failed, 130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit code; errors made on purpose become one line on stderr."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(HELP.format(verbs="\n".join(f"  {verb:<10} {text}" for verb, (_, text) in VERBS.items())))
+        return 0 if arguments else 2
+    if arguments[0] == "--version":
+        from importlib.metadata import version
+
+        print(f"worldcritic {version('worldcritic')}")
+        return 0
+    verb, rest = arguments[0], arguments[1:]
+    if verb not in VERBS:
+        print(f"worldcritic: unknown verb {verb!r}; verbs are {', '.join(VERBS)}", file=sys.stderr)
+        return 2
+    return _run(verb, rest)
+
+
+def _run(verb: str, arguments: list[str]) -> int:
+    from reward.config import parse
+    from reward.errors import WorldcriticError
+
+    module = importlib.import_module(VERBS[verb][0])
+    try:
+        return int(module.main(parse(module.Config, arguments, verb, module.__doc__ or "")) or 0)
+    except WorldcriticError as error:
+        print(f"worldcritic {verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"worldcritic {verb}: interrupted; finished rows are kept, run the same command to go on", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
