@@ -37,20 +37,24 @@ def play(part: Part, playing: Playing, colours: Sequence[str], rng: np.random.Ge
     """Return the actors of one part; `rng` draws sizes within 6 per cent and places within 0.015."""
     centre = part.centre + rng.uniform(-0.015, 0.015)
     actors = [_actor(noun, colour, centre, rng) for noun, colour in zip(part.nouns, colours, strict=True)]
-    if part.act == "stand":
-        return tuple(actors)
-    if part.act == "journey":
-        return (_journey(actors[0], part, playing),)
     if part.act == "push":
         return _push(*actors, part, playing)
     if part.act == "pass":
         return _pass(*actors, part, playing)
+    return (_play_alone(actors[0], part, playing),)
+
+
+def _play_alone(actor: Actor, part: Part, playing: Playing) -> Actor:
+    if part.act == "stand":
+        return actor
+    if part.act == "journey":
+        return _journey(actor, part, playing)
     if part.act == "light":
-        return (replace(actors[0], lights=playing.starts[0] if playing.happens else np.inf),)
+        return replace(actor, lights=playing.starts[0] if playing.happens else np.inf)
     if part.act == "melt":
-        return (_melt(actors[0], playing),)
+        return _melt(actor, playing)
     rising = (part.act == "rise") == (playing.happens or not playing.opposite)
-    return (_rise(actors[0], playing) if rising else _fall(actors[0], part, playing),)
+    return _rise(actor, playing) if rising else _fall(actor, part, playing)
 
 
 def _actor(noun: str, colour: str, x: float, rng: np.random.Generator) -> Actor:
@@ -73,7 +77,7 @@ def _fall(actor: Actor, part: Part, playing: Playing) -> Actor:
     if not playing.happens and not playing.opposite:
         return hanging
     start = _event_start(playing)
-    landing = start + min(playing.length, 0.24)
+    landing = start + min(playing.length * 0.85, 0.24)
     if part.act == "drop" and playing.happens and not playing.as_asked:
         return hanging.then(start, landing + 0.05, "drop", y=1.25)
     fallen = hanging.then(start, landing, "drop", y=floor)

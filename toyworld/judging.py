@@ -3,7 +3,7 @@
 import numpy as np
 
 from toyworld.events import falls, melts, rises, rolls_into, rolls_past
-from toyworld.stage import TRAVEL, Answer, Slots, Stage, longest_run, side_of, sideways, why_absent
+from toyworld.stage import SMALL_TRAVEL, TRAVEL, Answer, Slots, Stage, longest_run, side_of, sideways, why_absent
 
 
 def _said(yes: bool, reason: str) -> Answer:
@@ -87,7 +87,7 @@ def bounces(stage: Stage, slots: Slots) -> Answer:
     y = stage.parts[slots["thing"]].track.y
     start = int(np.searchsorted(stage.times, found.start))
     back, _, _ = longest_run(y[max(start - 1, 0) :], -1)
-    return _said(back > 0.08, f"the {slots['thing']} comes up by {back:.2f} after its fall")
+    return _said(back > SMALL_TRAVEL, f"the {slots['thing']} comes up by {back:.2f} after its fall")
 
 
 def flattens(stage: Stage, slots: Slots) -> Answer:
@@ -97,7 +97,7 @@ def flattens(stage: Stage, slots: Slots) -> Answer:
         return _said(False, found.reason)
     track = stage.parts[slots["thing"]].track
     form = (track.height / track.width)[track.seen]
-    ratio = float(np.median(form[-2:]) / np.median(form[:2]))
+    ratio = float(form[-2:].min() / np.median(form[:2]))
     return _said(ratio < 0.6, f"height to width of the {slots['thing']} changes by a factor {ratio:.2f}")
 
 

@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from reward.prompts import Check, Prompt
 from toyworld.measure import Facts, Track, measure
-from toyworld.questions import asked_colours, parse_event, parse_question
-from toyworld.scene import THINGS
-from toyworld.stage import Answer, Happening, Played, Stage, longest_run
+from toyworld.questions import asked_colours, letters, parse_event, parse_question
+from toyworld.scene import GREY_AT_FIRST, THINGS
+from toyworld.stage import TRAVEL, Answer, Happening, Played, Stage, longest_run
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,6 @@ def judge_facts(prompt: Prompt, facts: Facts) -> Verdict:
     unclear = any(happening.reason.startswith(_UNKNOWN) for happening in happenings)
     order = "".join(letter for start, letter in sorted(pair for pair in starts if not np.isnan(pair[0])))
     return Verdict(tuple(_answer(check, stage) for check in prompt.checks), happenings, None if unclear else order)
-
-
-def letters(count: int) -> str:
-    """Return the names A, B, ... of `count` events."""
-    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:count]
 
 
 _UNKNOWN = "cannot be measured: "
@@ -87,7 +82,7 @@ def set_stage(prompt_text: str, facts: Facts) -> Stage:
     right = {noun: track.seen for noun, track in tracks.items()}
     spare = [track for colour, track in facts.tracks.items() if colour not in asked.values()]
     for track in sorted(spare, key=lambda track: -track.area.sum()):
-        noun = _owner(track, [noun for noun in asked if not THINGS[noun].post or noun != "lamp"], tracks)
+        noun = _owner(track, [noun for noun in asked if noun not in GREY_AT_FIRST], tracks)
         if noun is not None:
             right.setdefault(noun, np.zeros(len(facts.times), bool))
             tracks[noun] = _merged(tracks[noun], track) if noun in tracks else track
@@ -160,8 +155,6 @@ def look(facts: Facts) -> tuple[Seen, ...]:
 
 
 def _seen(track: Track) -> Seen:
-    from toyworld.stage import TRAVEL
-
     axes = (("left", track.x, -1), ("right", track.x, 1), ("up", track.y, -1), ("down", track.y, 1))
     motion = tuple(name for name, values, sign in axes if longest_run(values, sign)[0] >= TRAVEL)
     jumps = np.hypot(np.diff(track.x[track.seen]), np.diff(track.y[track.seen]))

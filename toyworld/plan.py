@@ -7,6 +7,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from reward.errors import InputError
 from reward.prompts import Check, Prompt
 from toyworld.questions import CHECKS, EVENTS, SLOT_VALUES, asked_colours, statement
 from toyworld.scene import CAMERAS, COLOURS, THINGS, Camera
@@ -16,7 +17,7 @@ Act = Literal["journey", "drop", "bounce", "squash", "rise", "melt", "light", "s
 Story = Literal["journey", "solo", "duo", "trio", "stage", "journey_and_one", "stage_and_one"]
 
 STORIES: tuple[Story, ...] = get_args(Story)
-STORY_WEIGHTS = (0.2, 0.16, 0.2, 0.1, 0.12, 0.08, 0.14)
+STORY_WEIGHTS = (0.2, 0.13, 0.17, 0.1, 0.15, 0.08, 0.17)
 """How often each story is told, in the order of STORIES."""
 
 NOUNS: Mapping[Act, tuple[str, ...]] = MappingProxyType(
@@ -126,15 +127,24 @@ class ToyPrompt:
     plan: Plan
 
 
-def sample_prompt(rng: np.random.Generator, identifier: str, story: Story | None = None) -> ToyPrompt:
-    """Draw a prompt: `story` fixes how many things there are and how rich it is, else one is drawn by weight."""
+def sample_prompt(
+    rng: np.random.Generator, identifier: str, story: Story | None = None, camera: Camera | None = None
+) -> ToyPrompt:
+    """Draw a prompt. `story` fixes how many things there are and how rich it is, else one is drawn by weight.
+
+    `camera` fixes what the camera is asked to do, else it is drawn. Raises InputError for a pan in "stage_and_one",
+    which fills the picture and would leave it.
+    """
     if story is None:
         story = STORIES[int(rng.choice(len(STORIES), p=STORY_WEIGHTS))]
     parts = _parts(rng, story)
     nouns = [noun for part in parts for noun in part.nouns]
     colours = dict(zip(nouns, (str(name) for name in rng.permutation(list(COLOURS))), strict=False))
     cameras = tuple(camera for camera in CAMERAS if story != "stage_and_one" or not camera.startswith("pan"))
-    camera = cameras[0] if rng.random() < 0.3 else cameras[int(rng.integers(1, len(cameras)))]
+    if camera is not None and camera not in cameras:
+        raise InputError(f"camera {camera!r} is not one of {', '.join(cameras)} in the story {story!r}")
+    drawn = cameras[0] if rng.random() < 0.3 else cameras[int(rng.integers(1, len(cameras)))]
+    camera = drawn if camera is None else camera
     events = _events(rng, parts)
     plan = Plan(story, parts, colours, camera, cameras, events, ())
     plan = Plan(story, parts, colours, camera, cameras, events, _questions(rng, plan))

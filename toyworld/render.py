@@ -29,7 +29,7 @@ POST_WIDTH = 0.045
 
 @dataclass(frozen=True)
 class Layers:
-    """What is drawn in each pixel: `frames` (T, H, W, 3) uint8 and `visible` (N, T, H, W), each actor's share in [0, 1]."""
+    """What each pixel shows: `frames` (T, H, W, 3) uint8 and `visible` (N, T, H, W), each actor's share in [0, 1]."""
 
     frames: npt.NDArray[np.uint8]
     visible: Coverage

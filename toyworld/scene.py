@@ -57,6 +57,9 @@ THINGS: Mapping[str, Thing] = MappingProxyType(
 )
 """Every noun of the world; a scene holds each at most once."""
 
+GREY_AT_FIRST = ("lamp",)
+"""Nouns that have no colour until they light up: that their colour is nowhere does not mean that it is a wrong one."""
+
 
 @dataclass(frozen=True)
 class Move:
@@ -141,7 +144,7 @@ def _eased(story_times: Array, move: Move) -> Array:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that is needed to draw a clip. `event_starts` are those of the asked events, NaN where one is missing."""
+    """All that is needed to draw a clip. `event_starts`: story times of the asked events, NaN where one is missing."""
 
     actors: tuple[Actor, ...]
     camera: Camera
@@ -149,7 +152,7 @@ class Scene:
 
 
 def camera_at(camera: Camera, story_times: Array) -> tuple[Array, Array]:
-    """Return the camera's offset to the right in picture widths and its scale (1 in the middle of the clip), each (T,)."""
+    """Return the camera's offset to the right in picture widths and its scale (1 in mid-clip), each (T,)."""
     middle = story_times - 0.5
     offset, scale = np.zeros_like(middle), np.ones_like(middle)
     if camera == "pan to the left":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def why_absent(stage: Stage, slots: Slots) -> str:
 
 
 def longest_run(values: Array, sign: int) -> tuple[float, int, int]:
-    """Return the largest gain of `sign * values` from an earlier to a later frame, and those two frames; NaN is skipped."""
+    """Return the largest gain of `sign * values` from an earlier to a later frame, and these frames; NaN is skipped."""
     known = np.flatnonzero(~np.isnan(values))
     if len(known) < 2:
         return 0.0, 0, 0
@@ -83,7 +84,7 @@ def longest_run(values: Array, sign: int) -> tuple[float, int, int]:
 def crossing(times: Array, values: Array, first: int, last: int, level: float) -> float:
     """Return when `values` first rises to `level` between two frames, interpolated; NaN values are passed over."""
     known = [frame for frame in range(first, last + 1) if not np.isnan(values[frame])]
-    for before, after in zip(known, known[1:], strict=False):
+    for before, after in pairwise(known):
         if values[after] >= level:
             part = (level - values[before]) / max(values[after] - values[before], 1e-9)
             return float(times[before] + np.clip(part, 0, 1) * (times[after] - times[before]))

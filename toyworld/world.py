@@ -1,39 +1,18 @@
-"""The world: draw a clip of a prompt with known truth, render it at any size, and say what is where in it."""
+"""The world: render a scene at any size and length, and say what is where in it."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from reward.errors import InputError
-from reward.prompts import Check
-from toyworld.acts import Playing, play
+from toyworld.clips import ToyClip, sample_clip
 from toyworld.measure import MIN_FRAMES, MIN_SIZE
-from toyworld.oracle import letters
-from toyworld.plan import Plan, Question, Story, ToyPrompt, absent_check, sample_prompt
+from toyworld.plan import Story, ToyPrompt, absent_check, sample_prompt
 from toyworld.render import Layers, colours_at, render
-from toyworld.scene import COLOURS, Actor, Array, Camera, Scene, camera_at, pose_at
+from toyworld.scene import COLOURS, Actor, Array, Scene, camera_at, pose_at
 
-__all__ = [
-    "Latents",
-    "Story",
-    "ToyClip",
-    "ToyPrompt",
-    "World",
-    "absent_check",
-    "sample_clip",
-    "sample_prompt",
-]
-
-
-@dataclass(frozen=True)
-class ToyClip:
-    """A scene and its truth: `checks` in the order of the prompt's, `order` the letters of the events that happen."""
-
-    scene: Scene
-    checks: tuple[bool, ...]
-    order: str
+__all__ = ["Latents", "Story", "ToyClip", "ToyPrompt", "World", "absent_check", "sample_clip", "sample_prompt"]
 
 
 @dataclass(frozen=True)
@@ -147,110 +126,3 @@ def _is_moving(actor: Actor, times: Array) -> npt.NDArray[np.bool_]:
     pose = pose_at(actor, times)
     change = sum(np.abs(np.diff(values, append=values[-1:])) for values in (pose.x, pose.y, pose.width, pose.height))
     return np.asarray(change > 1e-3)
-
-
-# What differs from the prompt, and how often. Chosen so that every question is Yes in about half of the clips.
-_EVENTS_AS_ASKED = {1: 0.6}
-_EVENTS_AS_ASKED_OF_MORE = 0.47
-_SWAPPED = 0.6
-"""Share of the deviating clips of several events in which the order differs; in the rest an event is missing."""
-_BOTH = 0.2
-_OPPOSITE = 0.5
-
-
-def sample_clip(toy_prompt: ToyPrompt, rng: np.random.Generator) -> ToyClip:
-    """Draw a clip of a prompt: what it shows as asked and what otherwise, and hence the truth of every check."""
-    plan = toy_prompt.plan
-    starts, length = _event_starts(plan, rng)
-    missing_share = 0.4 if len(starts) == 1 else 0.2
-    decoupled = min(0.5 / (1 - missing_share), 1.0)
-    playings = []
-    for index, part in enumerate(plan.parts):
-        own = tuple(start for start, event in zip(starts, plan.events, strict=True) if event.part == index)
-        coupled = any(q.part == index and q.template in _FOLLOWS_EVENT for q in plan.questions)
-        as_asked = coupled or bool(rng.random() < (0.5 if part.act == "stand" else decoupled))
-        opposite = len(plan.events) == 1 and bool(rng.random() < _OPPOSITE)
-        playings.append(Playing(own or (np.nan,), length, as_asked, opposite))
-    mirrored, strange_colour = bool(rng.random() < 0.5), bool(rng.random() < 0.5)
-    camera = plan.camera if rng.random() < 0.5 else _other_camera(plan, rng)
-    actors = _actors(plan, playings, mirrored, strange_colour, rng)
-    truth = tuple(_truth(q, playings, mirrored, strange_colour, camera) for q in plan.questions)
-    happening = sorted(
-        (start, letter) for start, letter in zip(starts, letters(len(starts)), strict=True) if start >= 0
-    )
-    return ToyClip(Scene(actors, camera, starts), truth, "".join(letter for _, letter in happening))
-
-
-_FOLLOWS_EVENT = ("falls", "rises")
-"""Checks that are Yes exactly when their event happens."""
-
-
-def _truth(
-    question: Question, playings: Sequence[Playing], mirrored: bool, strange_colour: bool, camera: Camera
-) -> bool:
-    if question.template == "camera":
-        return question.slots["camera"] == camera
-    if question.template in ("beside", "half"):
-        return not mirrored
-    if question.template in ("colour", "keeps_colour"):
-        return not strange_colour
-    playing = playings[question.part]
-    return playing.as_asked and (playing.happens or question.template == "stays")
-
-
-def _event_starts(plan: Plan, rng: np.random.Generator) -> tuple[tuple[float, ...], float]:
-    """Draw when each asked event starts in story time (NaN: never), and how long an event may take."""
-    count = len(plan.events)
-    if count == 0:
-        return (), 0.4
-    spacing = 0.92 / count
-    slots = 0.07 + spacing * np.arange(count) + rng.uniform(0, 0.03)
-    length = 0.5 if count == 1 else 0.85 * spacing
-    starts = slots.copy()
-    if rng.random() >= _EVENTS_AS_ASKED.get(count, _EVENTS_AS_ASKED_OF_MORE):
-        swap = count > 1 and rng.random() < _SWAPPED
-        if swap:
-            starts = slots[_derangement(count, rng)]
-        if not swap or (count > 2 and rng.random() < _BOTH):
-            starts[rng.integers(count)] = np.nan
-    return tuple(float(start) for start in starts), length
-
-
-def _derangement(count: int, rng: np.random.Generator) -> npt.NDArray[np.intp]:
-    """Draw an order other than the asked one."""
-    while True:
-        order = rng.permutation(count)
-        if np.any(order != np.arange(count)):
-            return order
-
-
-def _other_camera(plan: Plan, rng: np.random.Generator) -> Camera:
-    others = [camera for camera in plan.cameras if camera != plan.camera]
-    return others[int(rng.integers(len(others)))]
-
-
-def _actors(
-    plan: Plan, playings: Sequence[Playing], mirrored: bool, strange_colour: bool, rng: np.random.Generator
-) -> tuple[Actor, ...]:
-    asked = {question.template: question.slots.get("thing", "") for question in plan.questions}
-    free = [colour for colour in COLOURS if colour not in plan.colours.values()]
-    strange = free[int(rng.integers(len(free)))]
-    when = float(rng.uniform(0.42, 0.58))
-    actors: list[Actor] = []
-    for part, playing in zip(plan.parts, playings, strict=True):
-        if mirrored and any(question.template in ("beside", "half") for question in plan.questions):
-            part = replace(part, centre=1 - part.centre, heading=-part.heading)
-        for actor in play(part, playing, [plan.colours[noun] for noun in part.nouns], rng):
-            if strange_colour and actor.noun == asked.get("colour"):
-                actor = replace(actor, colour=strange)
-            if strange_colour and actor.noun == asked.get("keeps_colour"):
-                actor = replace(actor, recolours=(when, strange))
-            if part.act == "stand" and not playing.as_asked:
-                actor = replace(actor, vanishes=when)
-            actors.append(actor)
-    return tuple(actors)
-
-
-def absent_checks(rng: np.random.Generator, toy_prompt: ToyPrompt, count: int) -> tuple[Check, ...]:
-    """Draw `count` questions about nouns that the prompt does not name; the truth of each is No."""
-    return tuple(absent_check(rng, toy_prompt) for _ in range(count))
