@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,6 +44,26 @@ def existing(path: Path, what: str) -> Path:
     if not path.exists():
         raise InputError(f"{what} {path} does not exist")
     return path
+
+
+def check_outputs(outputs: Sequence[Path], inputs: Sequence[Path], overwrite: bool) -> None:
+    """Refuse, before any work is done, outputs that cannot be written or that would replace something.
+
+    Raises InputError for an output that exists (unless `overwrite`), that is a folder or lies below a file, that is
+    one of the inputs, or that is named twice.
+    """
+    taken = {path.resolve(): "an input of this command" for path in inputs}
+    for path in outputs:
+        if reason := taken.get(path.resolve()):
+            raise InputError(f"output {path} is also {reason}; choose another name")
+        taken[path.resolve()] = "another output of this command"
+        if path.is_dir():
+            raise InputError(f"output {path} is a folder; name a file")
+        if path.exists() and not overwrite:
+            raise InputError(f"output {path} exists; give --overwrite to replace it or choose another name")
+        blocked = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), None)
+        if blocked is not None:
+            raise InputError(f"output {path} cannot be written: {blocked} is a file, not a folder")
 
 
 def sha256_file(path: Path) -> str:
@@ -91,10 +111,17 @@ def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """Parse JSON; a syntax error or a key given twice raises InputError naming `where`."""
+    """Parse JSON; a syntax error, a key given twice or half a surrogate pair raises InputError naming `where`."""
     try:
-        return json.loads(text, object_pairs_hook=_refuse_duplicates)
-    except json.JSONDecodeError as error:
+        value = json.loads(text, object_pairs_hook=_refuse_duplicates)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: holds a character that is no text: {error.reason}") from None
+    except RecursionError:
+        raise InputError(f"{where}: not valid JSON: nested too deeply") from None
+    except ValueError as error:
         raise InputError(f"{where}: not valid JSON: {error}") from None
     except InputError as error:
         raise InputError(f"{where}: {error}") from None

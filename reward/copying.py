@@ -1,0 +1,52 @@
+"""Copy the picked videos into a folder, one per prompt, each whole or not at all."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from reward.errors import InputError
+from reward.files import check_outputs, existing, inside, sha256_file
+from reward.scores import ScoreRow
+
+
+def plan_copies(
+    winners: Sequence[ScoreRow], videos: Path | None, folder: Path | None, overwrite: bool
+) -> list[tuple[Path, Path]]:
+    """Return (source, target) pairs, `<folder>/<prompt id><suffix>` for each winner; none without a folder.
+
+    Raises InputError, before anything is copied, for a missing or changed video (its SHA-256 is not that of the score
+    row), a path outside `videos`, and a target that exists.
+    """
+    if folder is None:
+        return []
+    if videos is None:
+        raise InputError("--copy_to needs --videos, the folder that the video paths are relative to")
+    if not existing(videos, "video folder").is_dir():
+        raise InputError(f"--videos {videos} is a file; name the folder")
+    copies = [(_source(row, videos), folder / f"{row.prompt_id}{Path(row.video).suffix}") for row in winners]
+    check_outputs([target for _, target in copies], [source for source, _ in copies], overwrite)
+    return copies
+
+
+def _source(row: ScoreRow, videos: Path) -> Path:
+    source = existing(inside(videos, row.video, row.where), f"{row.where}: video")
+    if not source.is_file():
+        raise InputError(f"{row.where}: video {source} is not a file")
+    if row.sha256 is not None and sha256_file(source) != row.sha256:
+        raise InputError(
+            f"{row.where}: video {source} is not the one that was scored: its SHA-256 differs; score again"
+        )
+    return source
+
+
+def copy_winners(copies: Sequence[tuple[Path, Path]]) -> None:
+    """Copy each source to its target; an interrupted copy leaves no target."""
+    for source, target in copies:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+        try:
+            shutil.copyfile(source, temporary)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)

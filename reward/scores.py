@@ -1,0 +1,159 @@
+"""Score rows: what `worldcritic score` says of each video, read back and checked."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, Strict, StrictInt, TypeAdapter, ValidationError, WrapValidator
+
+from reward.answers import letters
+from reward.dimensions import dimension_name
+from reward.errors import InputError
+from reward.files import check_id, read_jsonl
+from reward.prompts import MAX_EVENTS
+
+
+def _missing_as_nan(value: Any, validate: Callable[[Any], float]) -> float:
+    return math.nan if value is None else validate(value)
+
+
+def _known_dimension(spelling: Any) -> str:
+    if not isinstance(spelling, str):
+        raise ValueError(f"a dimension is a string, not {type(spelling).__name__}")
+    try:
+        return dimension_name(spelling)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+_ROUNDING = 1e-6
+"""An expectation may exceed its bound by the rounding of the sum that it is."""
+
+_Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+_MaybeNumber = Annotated[_Number, WrapValidator(_missing_as_nan)]
+_MaybePositive = Annotated[_Number, Field(ge=0), WrapValidator(_missing_as_nan)]
+_MaybeProbability = Annotated[_Number, Field(ge=0, le=1), WrapValidator(_missing_as_nan)]
+_DimensionName = Annotated[str, BeforeValidator(_known_dimension)]
+
+
+@dataclass(frozen=True)
+class ScoredCheck:
+    """The answer to one check: `p_yes` in [0, 1], NaN where there is none."""
+
+    dimension: _DimensionName
+    question: str
+    p_yes: _MaybeProbability
+
+
+@dataclass(frozen=True)
+class ScoredEvents:
+    """The answer about `n` events: E[LCS] in [0, n], NaN if none; the most probable order, "" if no event happens."""
+
+    n: Annotated[StrictInt, Field(ge=1, le=MAX_EVENTS)]
+    expected_lcs: _MaybePositive
+    order: str | None
+
+
+@dataclass(frozen=True)
+class ScoreRow:
+    """One video's row. `reward`, `reward_std` and `dimensions` are NaN where there is none; `error` says why."""
+
+    prompt_id: str
+    video: Annotated[str, Field(min_length=1)]
+    status: str
+    reward: _MaybeNumber
+    reward_std: _MaybePositive = math.nan
+    sha256: str | None = None
+    error: str | None = None
+    dimensions: Mapping[_DimensionName, _MaybeNumber] = field(default_factory=dict)
+    questions: tuple[ScoredCheck, ...] = ()
+    events: ScoredEvents | None = None
+    critic: Mapping[str, Any] | None = None
+    where: str = ""
+    """File and line, for error messages."""
+
+    @property
+    def scored(self) -> bool:
+        """Whether there is a reward."""
+        return self.status == "ok" and math.isfinite(self.reward)
+
+    @property
+    def failure(self) -> str | None:
+        """Why there is no reward, or None if there is one."""
+        if self.scored:
+            return None
+        return f"{self.status}: {self.error}" if self.error else "no reward" if self.status == "ok" else self.status
+
+
+_ROW = TypeAdapter(ScoreRow)
+
+
+def load_scores(path: Path) -> list[ScoreRow]:
+    """Read a score file, in file order; keys that it holds beyond ours are passed over.
+
+    Raises InputError naming file, line and field for anything missing or mistyped, for a video scored twice, for an
+    unsafe prompt id and for a file that mixes critics, whose rewards must not be compared.
+    """
+    rows: list[ScoreRow] = []
+    seen: dict[tuple[str, str], str] = {}
+    for number, record in read_jsonl(path, "score file"):
+        row = _row(record, f"{path}:{number}")
+        first = seen.setdefault((row.prompt_id, row.video), row.where)
+        if first != row.where:
+            raise InputError(
+                f"{row.where}: video {row.video!r} of prompt {row.prompt_id!r} is scored twice, first at {first}; "
+                "keep one of the rows"
+            )
+        rows.append(row)
+    if not rows:
+        raise InputError(f"score file {path} holds no row; write one with `worldcritic score`")
+    _refuse_mixed_critics(rows)
+    return rows
+
+
+def _row(record: Mapping[str, Any], where: str) -> ScoreRow:
+    try:
+        row = _ROW.validate_python({**record, "where": where})
+    except ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        field = ".".join(str(part) for part in fault["loc"])
+        given = "" if fault["type"] == "missing" else f" (got {str(fault['input'])[:80]!r})"
+        message = fault["msg"].removeprefix("Value error, ")
+        raise InputError(f"{where}: not a row of `worldcritic score`: field {field!r}: {message}{given}") from None
+    check_id(row.prompt_id, where)
+    if row.status == "ok" and row.critic is None:
+        raise InputError(f"{where}: field 'critic' is missing; without it rewards cannot be compared")
+    if row.status != "ok" and math.isfinite(row.reward):
+        raise InputError(f"{where}: status {row.status!r} with a reward; only a row with status 'ok' has one")
+    if row.events is not None:
+        _check_events(row.events, f"{where}: field 'events'")
+    return row
+
+
+def _check_events(events: ScoredEvents, where: str) -> None:
+    if events.expected_lcs > events.n + _ROUNDING:
+        raise InputError(f"{where}: expected_lcs {events.expected_lcs:g} is more than the {events.n} events asked for")
+    order = events.order or ""
+    if len(set(order)) != len(order) or not set(order) <= set(letters(events.n)):
+        raise InputError(f"{where}: order {order!r} is not made of different letters of {letters(events.n)!r}")
+
+
+def _refuse_mixed_critics(rows: list[ScoreRow]) -> None:
+    with_critic = [row for row in rows if row.critic is not None]
+    for row in with_critic[1:]:
+        first = with_critic[0]
+        if row.critic != first.critic:
+            raise InputError(
+                f"{row.where}: scored by another critic than {first.where}: {_differences(first, row)}; "
+                "rewards of two critics do not compare: score all videos with one"
+            )
+
+
+def _differences(first: ScoreRow, other: ScoreRow) -> str:
+    a, b = first.critic or {}, other.critic or {}
+    keys = [key for key in {**a, **b} if a.get(key) != b.get(key)]
+    names = [str(critic.get("name", "unnamed"))[:80] for critic in (a, b)]
+    fields = ", ".join(f"{key} {str(a.get(key))[:60]!r} against {str(b.get(key))[:60]!r}" for key in keys[:3])
+    return f"{names[0]!r} and {names[1]!r} differ in {fields}"
