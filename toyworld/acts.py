@@ -38,9 +38,9 @@ def play(part: Part, playing: Playing, colours: Sequence[str], rng: np.random.Ge
     centre = part.centre + rng.uniform(-0.015, 0.015)
     actors = [_actor(noun, colour, centre, rng) for noun, colour in zip(part.nouns, colours, strict=True)]
     if part.act == "push":
-        return _push(*actors, part, playing)
+        return _push(actors[0], actors[1], part, playing)
     if part.act == "pass":
-        return _pass(*actors, part, playing)
+        return _pass(actors[0], actors[1], part, playing)
     return (_play_alone(actors[0], part, playing),)
 
 

@@ -21,8 +21,9 @@ from reward.errors import InputError
 from reward.files import write_json, write_jsonl, writing
 from reward.progress import Progress
 from toyworld.clips import ToyClip, sample_clip
-from toyworld.plan import ToyPrompt, sample_prompt
+from toyworld.plan import ToyPrompt
 from toyworld.questions import letters
+from toyworld.stories import sample_prompt
 from toyworld.world import World
 
 PROMPTS, TRUTH, SHEET, VIDEOS = "prompts.json", "truth.jsonl", "contact_sheet.png", "videos"

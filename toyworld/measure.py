@@ -33,7 +33,7 @@ class Track:
     """What has one hue, frame by frame, each (T,). Units: shares of the picture in the middle of the clip.
 
     `area` is 0 where nothing is seen; positions and sizes are NaN there. `picture_x` is before the camera's travel is
-    taken out. `main_share` is the largest connected part's share of the area. `chroma` is its mean strength.
+    taken out. `main_share` is the largest connected part's share of the area.
     """
 
     colour: str
@@ -126,7 +126,9 @@ def _hue_axes() -> tuple[tuple[float, float], ...]:
     return tuple(axes)
 
 
-def _track(colour: str, mask: Flags, strength: Pixels, times: Array, camera: CameraMotion) -> Track | None:
+def _track(
+    colour: str, mask: Flags, strength: npt.NDArray[np.floating], times: Array, camera: CameraMotion
+) -> Track | None:
     from scipy import ndimage
 
     frames, rows, columns = mask.shape
@@ -146,7 +148,7 @@ def _track(colour: str, mask: Flags, strength: Pixels, times: Array, camera: Cam
         return None
     frame, pixel = np.divmod(where, rows * columns)
     y, x = np.divmod(pixel, columns)
-    area = np.bincount(frame, weight, frames)
+    area = np.bincount(frame, weight, frames).astype(float)
     largest = np.zeros(frames)
     np.maximum.at(largest, frame, part_area[label])
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -169,7 +171,7 @@ def _track(colour: str, mask: Flags, strength: Pixels, times: Array, camera: Cam
 def _moments(frame: npt.NDArray[np.intp], position: Array, weight: Array, area: Array) -> tuple[Array, Array]:
     """Return per frame the mean position and the side of the box of equal spread, sqrt(12 variance)."""
     mean = np.bincount(frame, weight * position, len(area)) / area
-    square = np.bincount(frame, weight * position**2, len(area)) / area
+    square = np.bincount(frame, weight * position * position, len(area)) / area
     return mean, np.sqrt(12 * np.maximum(square - mean**2, 0))
 
 
@@ -208,23 +210,30 @@ def _camera(brightness: Pixels, chroma: Pixels, times: Array) -> CameraMotion:
 def _disagreement(profile: Array, count: Array, times: Array) -> Array:
     """Return per candidate motion the mean variance over time of the wall's grey, weighted by how much is seen."""
     left, share, inside = _sampling(profile.shape[1], tuple(times.tolist()))
-    frame = np.arange(len(times))[:, None]
-    weight = np.minimum(count[frame, left], count[frame, left + 1]) * inside
-    value = profile[frame, left] * (1 - share) + profile[frame, left + 1] * share
+    grey, seen = profile.astype(np.float32).ravel(), count.astype(np.float32).ravel()
+    weight = np.minimum(seen[left], seen[left + 1]) * inside
+    value = grey[left]
+    value += (grey[left + 1] - value) * share
     total = np.maximum(weight.sum(1), 1e-9)
-    mean = (weight * value).sum(1) / total
-    squares = (weight * value * value).sum(1) - total * mean**2
-    return squares.sum(1) / np.maximum(weight.sum((1, 2)), 1e-9)
+    weighted = weight * value
+    mean = weighted.sum(1) / total
+    squares = np.einsum("ctw,ctw->cw", weighted, value) - total * mean**2
+    return (squares.sum(1) / np.maximum(weight.sum((1, 2)), 1e-9)).astype(float)
 
 
 @lru_cache(maxsize=8)
-def _sampling(columns: int, times: tuple[float, ...]) -> tuple[npt.NDArray[np.intp], Array, Flags]:
-    """Return for every candidate, frame and wall column where in the frame that column is: (C, T, W) each."""
+def _sampling(columns: int, times: tuple[float, ...]) -> tuple[npt.NDArray[np.intp], Pixels, Pixels]:
+    """Return for every candidate, frame and wall column where in the frame that column is, (C, T, W) each.
+
+    The pixel to its left as an index into all (T, W) pixels, the share of the next one, and 1 where it is in the frame.
+    """
     middle = np.array(times) - 0.5
     pans = np.concatenate([_PANS, np.zeros(len(_ZOOMS))])[:, None, None] * middle[:, None]
     scales = np.concatenate([np.ones(len(_PANS)), _ZOOMS])[:, None, None] ** middle[:, None]
     world = (np.arange(columns) + 0.5) / columns
     position = ((world - 0.5 - pans) * scales + 0.5) * columns - 0.5
     inside = (position >= 0) & (position <= columns - 1)
-    left = np.clip(np.floor(position), 0, columns - 2).astype(np.intp)
-    return left, np.clip(position - left, 0, 1), inside
+    left = np.clip(np.floor(position), 0, columns - 2)
+    share = np.clip(position - left, 0, 1).astype(np.float32)
+    flat = left.astype(np.intp) + columns * np.arange(len(times))[:, None]
+    return flat, share, inside.astype(np.float32)

@@ -42,19 +42,17 @@ def judge_facts(prompt: Prompt, facts: Facts) -> Verdict:
     """Answer a prompt's checks and find its event order from a clip that is measured already."""
     stage = set_stage(prompt.text, facts)
     happenings = tuple(_happening(text, stage) for text in prompt.events)
-    starts = [(happening.start, letter) for letter, happening in zip(letters(len(happenings)), happenings, strict=True)]
-    unclear = any(happening.reason.startswith(_UNKNOWN) for happening in happenings)
-    order = "".join(letter for start, letter in sorted(pair for pair in starts if not np.isnan(pair[0])))
-    return Verdict(tuple(_answer(check, stage) for check in prompt.checks), happenings, None if unclear else order)
-
-
-_UNKNOWN = "cannot be measured: "
+    named = zip(happenings, letters(len(happenings)), strict=True)
+    happened = sorted((happening.start, letter) for happening, letter in named if not np.isnan(happening.start))
+    known = all(happening.known for happening in happenings)
+    order = "".join(letter for _, letter in happened) if known else None
+    return Verdict(tuple(_answer(check, stage) for check in prompt.checks), happenings, order)
 
 
 def _answer(check: Check, stage: Stage) -> Answer:
     parsed = parse_question(check.question)
     if parsed is None:
-        return Answer(np.nan, f"{_UNKNOWN}no question of the toy world is worded {check.question!r}")
+        return Answer(np.nan, f"no question of the toy world is worded {check.question!r}")
     template, slots = parsed
     unclear = _unclear(stage, slots)
     return Answer(np.nan, unclear) if unclear else template.measurement(stage, slots)
@@ -63,15 +61,15 @@ def _answer(check: Check, stage: Stage) -> Answer:
 def _happening(text: str, stage: Stage) -> Happening:
     parsed = parse_event(text)
     if parsed is None:
-        return Happening(np.nan, f"{_UNKNOWN}no event of the toy world is worded {text!r}")
+        return Happening(np.nan, f"no event of the toy world is worded {text!r}", known=False)
     template, slots = parsed
     unclear = _unclear(stage, slots)
-    return Happening(np.nan, unclear) if unclear else template.measurement(stage, slots)
+    return Happening(np.nan, unclear, known=False) if unclear else template.measurement(stage, slots)
 
 
 def _unclear(stage: Stage, slots: Mapping[str, str]) -> str:
-    named = [slots[slot] for slot in ("thing", "other") if slot in slots]
-    return next((reason for noun in named if (reason := stage.absent.get(noun, "")).startswith(_UNKNOWN)), "")
+    named = (slots[slot] for slot in ("thing", "other") if slot in slots)
+    return next((stage.unclear[noun] for noun in named if noun in stage.unclear), "")
 
 
 def set_stage(prompt_text: str, facts: Facts) -> Stage:
@@ -89,10 +87,10 @@ def set_stage(prompt_text: str, facts: Facts) -> Stage:
     parts = {
         noun: Played(noun, asked[noun], track, right[noun]) for noun, track in tracks.items() if noun not in shared
     }
-    absent = {noun: f"the prompt names no {noun} with a colour to look for, and none is known" for noun in THINGS}
-    absent |= {noun: f"no {colour} thing is seen that could be the {noun}" for noun, colour in asked.items()}
-    absent |= {noun: f"{_UNKNOWN}the {noun} shares its colour with another thing of the prompt" for noun in shared}
-    return Stage(facts.times, parts, {k: v for k, v in absent.items() if k not in parts}, facts.camera)
+    absent = {noun: f"the prompt names no {noun} with a colour to look for" for noun in THINGS if noun not in asked}
+    absent |= {noun: f"no {asked[noun]} thing is seen that could be the {noun}" for noun in asked if noun not in parts}
+    unclear = {noun: f"the {noun} shares its colour with another thing of the prompt" for noun in shared}
+    return Stage(facts.times, parts, absent, unclear, facts.camera)
 
 
 MIN_SPARE_FRAMES = 2

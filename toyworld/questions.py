@@ -23,7 +23,7 @@ SLOT_VALUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """What may stand in each slot of a wording."""
 
-CAMERA_DOES = {camera: re.sub(r"^(\w+)", r"\1s", camera) for camera in CAMERAS}
+CAMERA_DOES: Mapping[str, str] = {camera: re.sub(r"^(\w+)", r"\1s", camera) for camera in CAMERAS}
 """What the camera is asked to do, as a statement: "pan to the left" -> "pans to the left"."""
 
 

@@ -25,10 +25,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Happening:
-    """`start` of an event in story time (0 to 1), NaN if it does not happen; `reason` says what was seen."""
+    """`start` of an event in story time (0 to 1), NaN if it does not happen; `reason` says what was seen.
+
+    `known` is False where it cannot be told whether it happens.
+    """
 
     start: float
     reason: str
+    known: bool = True
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,15 @@ class Played:
 
 @dataclass(frozen=True)
 class Stage:
-    """All that a measurement may look at: `times` (T,), the nouns' parts, the camera. Absent nouns say why."""
+    """All that a measurement may look at: `times` (T,), the nouns' parts, the camera.
+
+    `absent`: why each other noun is not in the clip. `unclear`: why it cannot be told what plays a noun.
+    """
 
     times: Array
     parts: Mapping[str, Played]
     absent: Mapping[str, str]
+    unclear: Mapping[str, str]
     camera: CameraMotion
 
 

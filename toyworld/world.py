@@ -8,9 +8,10 @@ import numpy.typing as npt
 from reward.errors import InputError
 from toyworld.clips import ToyClip, sample_clip
 from toyworld.measure import MIN_FRAMES, MIN_SIZE
-from toyworld.plan import Story, ToyPrompt, absent_check, sample_prompt
+from toyworld.plan import Story, ToyPrompt
 from toyworld.render import Layers, colours_at, render
 from toyworld.scene import COLOURS, Actor, Array, Scene, camera_at, pose_at
+from toyworld.stories import absent_check, sample_prompt
 
 __all__ = ["Latents", "Story", "ToyClip", "ToyPrompt", "World", "absent_check", "sample_clip", "sample_prompt"]
 
