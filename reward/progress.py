@@ -3,7 +3,7 @@
 import sys
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -14,7 +14,7 @@ class Progress:
     def __init__(self, total: int, what: str, quiet: bool = False) -> None:
         self.total, self.what, self.quiet = total, what, quiet
         self.done = 0
-        self._bar = None
+        self._bar: Any = None
 
     def __enter__(self) -> Self:
         self._started = self._last_line = time.monotonic()
@@ -46,7 +46,7 @@ class Progress:
         print(f"{self.what}: {self.done}/{self.total} in {seconds:.1f} s, {rate:.2f}/s{left}", file=sys.stderr)
 
 
-def _rich_bar():  # type: ignore[no-untyped-def]  # rich is imported only where there is a terminal
+def _rich_bar() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress

@@ -1,0 +1,240 @@
+"""Score videos in ten dimensions with a critic, one row per video.
+
+The videos lie in a folder as <prompt id>.mp4 or <prompt id>/<anything>.mp4, or are listed by --manifest. Running the
+same command again goes on where it stopped. Exit code 3: some rows failed.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pydantic
+
+from reward.candidates import Candidate, Candidates, find_candidates, read_candidates
+from reward.config import config, save_run
+from reward.dimensions import NAMES
+from reward.errors import InputError
+from reward.files import append_jsonl, heal_jsonl, read_jsonl, write_jsonl, writing
+from reward.options import LoadOptions, Positive
+from reward.progress import Progress
+from reward.prompts import load_prompts
+
+if TYPE_CHECKING:
+    from reward.model import RewardModel
+
+_SHOWN = 10
+_LOAD_OPTIONS = tuple(field.name for field in dataclasses.fields(LoadOptions))
+
+Key = tuple[str, str]
+Row = dict[str, Any]
+
+
+@config
+class Config(LoadOptions):
+    """Options of `worldcritic score`."""
+
+    critic: str
+    """A critic's folder, a model on the hub, or a short name such as toyworld."""
+    prompts: Path
+    """Prompt file: VideoVerse's JSON, JSONL, or plain text with one prompt a line."""
+    videos: Path | None = None
+    """Folder of videos; with --manifest the folder that its paths are relative to."""
+    manifest: Path | None = None
+    """JSONL file of {"prompt_id", "video"} instead of a folder."""
+    out: Path
+    """JSONL file of scores; with several shards each writes its own, named after it."""
+    limit: Positive | None = None
+    """Score only the first so many videos."""
+    num_shards: Positive = 1
+    """Split the prompts over so many runs of this command."""
+    shard_index: Annotated[int, pydantic.Field(ge=0)] = 0
+    """Which part this run scores, from 0."""
+    overwrite: bool = False
+    """Discard rows that are already there."""
+    retry_errors: bool = False
+    """Try videos again whose row says that they failed."""
+    dry_run: bool = False
+    """List what would be scored, load nothing, write nothing."""
+    weights: dict[str, float] = dataclasses.field(default_factory=dict)
+    """Weight of a dimension in the reward, 1 where none is given: --weights mechanics 2 common_sense 0."""
+    gates: bool = True
+    """Pay nothing for frozen and black clips."""
+    min_answer_mass: Annotated[float, pydantic.Field(ge=0, le=1)] | None = None
+    """Least probability of Yes and No together at which an answer counts, instead of the critic's own."""
+    workers: Positive = 2
+    """Processes that decode videos ahead of the critic."""
+    decode_seconds: Annotated[float, pydantic.Field(gt=0)] = 60.0
+    """A video that takes longer to decode is given up."""
+
+
+def main(config: Config) -> int:
+    """Score, and return 0, or 3 if some rows have no reward."""
+    if config.shard_index >= config.num_shards:
+        raise InputError(f"--shard_index {config.shard_index} must be below --num_shards {config.num_shards}")
+    candidates = _find(config)
+    _list(candidates)
+    jobs = [candidate for candidate in candidates.found if _in_shard(candidate, config)][: config.limit]
+    if not jobs:
+        raise InputError("no video to score: none is named after a prompt id of the prompt file")
+    if config.dry_run:
+        print(json.dumps(_plan(candidates, jobs), indent=2))
+        return 0
+    out = shard_path(config.out, config.num_shards, config.shard_index)
+    with writing(out):
+        model = _load(config)
+        started = time.monotonic()
+        rows = _score(model, jobs, out, config)
+        summary = _summary(rows, time.monotonic() - started)
+        save_run(config, out, {"prompts": config.prompts}, critic=model.identity, summary=summary)
+    _show(summary, model, out)
+    return 3 if summary["failed"] else 0
+
+
+def shard_path(out: Path, num_shards: int, shard_index: int) -> Path:
+    """Return the file of one shard: scores.jsonl itself, or scores-00001-of-00004.jsonl."""
+    if num_shards == 1:
+        return out
+    return out.with_name(f"{out.stem}-{shard_index:05d}-of-{num_shards:05d}{out.suffix}")
+
+
+def _find(config: Config) -> Candidates:
+    prompts = load_prompts(config.prompts)
+    if config.manifest is not None:
+        return read_candidates(prompts, config.manifest, config.videos)
+    if config.videos is None:
+        raise InputError("say where the videos are: --videos DIR or --manifest FILE.jsonl")
+    return find_candidates(prompts, config.videos)
+
+
+def _list(candidates: Candidates) -> None:
+    """Say before anything starts what is missing and what is left over."""
+    missing = [candidate.video for candidate in candidates.found if not candidate.path.exists()]
+    lists = {
+        "prompts without a video": candidates.without_video,
+        "files that do not exist": missing,
+        "videos of no known prompt": candidates.unmatched,
+    }
+    for what, names in lists.items():
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            print(f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}", file=sys.stderr)
+
+
+def _in_shard(candidate: Candidate, config: Config) -> bool:
+    digest = hashlib.sha256(candidate.prompt.id.encode()).digest()
+    return int.from_bytes(digest[:8]) % config.num_shards == config.shard_index
+
+
+def _plan(candidates: Candidates, jobs: Sequence[Candidate]) -> dict[str, Any]:
+    return {
+        "videos": len(jobs),
+        "prompts": len({job.prompt.id for job in jobs}),
+        "questions": sum(len(job.prompt.asked_checks) + bool(job.prompt.events) for job in jobs),
+        "prompts_without_video": len(candidates.without_video),
+        "videos_of_no_known_prompt": len(candidates.unmatched),
+    }
+
+
+def _load(config: Config) -> "RewardModel":
+    from reward.loading import load_reward_model
+    from reward.model import checked_weights
+
+    weights = checked_weights(config.weights)
+    model = load_reward_model(config.critic, LoadOptions(**{name: getattr(config, name) for name in _LOAD_OPTIONS}))
+    model.weights, model.gates = weights, config.gates
+    if config.min_answer_mass is not None:
+        model.min_answer_mass = config.min_answer_mass
+    return model
+
+
+def _score(model: "RewardModel", jobs: Sequence[Candidate], out: Path, config: Config) -> list[Row]:
+    """Score what has no row yet, appending row by row; then write all rows in order."""
+    from reward.scoring import SCORED, same_work, score_candidates
+    from reward.video import VideoReaders
+
+    if config.overwrite:
+        out.unlink(missing_ok=True)
+    rows = _existing(out, model)
+    wanted = {_key(job): job for job in jobs}
+    for key in [key for key in rows if key in wanted]:
+        again = config.retry_errors and rows[key]["status"] not in SCORED
+        if again or not same_work(rows[key], wanted[key]):
+            del rows[key]
+    todo = [job for key, job in wanted.items() if key not in rows]
+    with (
+        VideoReaders(workers=config.workers, seconds=config.decode_seconds) as readers,
+        Progress(len(todo), "scoring") as progress,
+    ):
+        for row in score_candidates(model, todo, readers, at_once=max(config.batch_size or 0, 8)):
+            append_jsonl(out, row)
+            rows[row["prompt_id"], row["video"]] = row
+            progress.advance()
+    others = [row for key, row in rows.items() if key not in wanted]
+    write_jsonl(out, [*(rows[key] for key in wanted), *others])
+    return [rows[key] for key in wanted]
+
+
+def _key(candidate: Candidate) -> Key:
+    return candidate.prompt.id, candidate.video
+
+
+def _existing(out: Path, model: "RewardModel") -> dict[Key, Row]:
+    """Return the rows of an earlier run of the same reward model; InputError if another one wrote them."""
+    if not out.exists():
+        return {}
+    if heal_jsonl(out):
+        print(f"{out}: dropped a half-written last line", file=sys.stderr)
+    rows = {}
+    for number, row in read_jsonl(out, "score file"):
+        if row.get("critic") != model.identity:
+            raise InputError(
+                f"{out}:{number}: scored by {_short(row.get('critic'))}, not by {_short(model.identity)}; "
+                "give another --out, or --overwrite"
+            )
+        rows[row["prompt_id"], row["video"]] = row
+    return rows
+
+
+def _short(identity: Mapping[str, Any] | None) -> str:
+    if not identity:
+        return "no known critic"
+    rest = {key: value for key, value in identity.items() if key != "name" and value not in (None, {}, False)}
+    return f"{identity.get('name')} {json.dumps(rest, sort_keys=True)}"
+
+
+def _summary(rows: Sequence[Row], seconds: float) -> dict[str, Any]:
+    from reward.scoring import SCORED
+
+    states = Counter(row["status"] for row in rows)
+    scored = [row for row in rows if row["status"] in SCORED]
+    return {
+        "videos": len(rows),
+        "states": dict(states),
+        "failed": sum(count for state, count in states.items() if state not in SCORED),
+        "gated": sum(bool(row["gates"] and row["gates"]["closed"]) for row in scored),
+        "reward": _mean([row["reward"] for row in scored]),
+        "dimensions": {name: _mean([row["dimensions"][name] for row in scored]) for name in NAMES},
+        "seconds": round(seconds, 3),
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def _show(summary: Mapping[str, Any], model: "RewardModel", out: Path) -> None:
+    states = ", ".join(f"{count} {state}" for state, count in summary["states"].items())
+    lines = [f"{summary['videos']} videos: {states}; {summary['gated']} frozen or black", "mean"]
+    for name, value in {"reward": summary["reward"], **summary["dimensions"]}.items():
+        lines.append(f"  {name:<24} {'-' if value is None else f'{value:.3f}'}")
+    if not model.identity["trained"]:
+        lines.append(f"WARNING: critic {model.identity['name']!r} was never trained: these scores mean nothing")
+    print("\n".join([*lines, f"rows: {out}"]), file=sys.stderr)
