@@ -54,6 +54,7 @@ class Choice:
             {
                 "rank": i,
                 "video": row.video,
+                "status": row.status,
                 "reward": row.reward,
                 "reward_std": _null(row.reward_std),
                 "lower_bound": float(bound),

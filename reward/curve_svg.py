@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from reward.curve import CurvePoint
+from reward.statistics import Interval
 
 WIDTH, HEIGHT = 640, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 56, 52
@@ -11,13 +12,14 @@ RAW, TRUE = "#1f5fa8", "#c2571a"
 
 
 def curve_svg(points: Sequence[CurvePoint], title: str) -> str:
-    """Return the picture: reward of the pick over n, and what it is expected to be worth without selected noise.
+    """Return the picture: gain of the pick over n, and what is left of it without selected noise.
 
     Shaded bands are the intervals, drawn where there are some. `points` has two points or more.
     """
-    series = [("reward of the pick", RAW, "", [_raw(point) for point in points])]
-    if all(point.true_gain is not None for point in points):
-        series.append(("corrected for selected noise", TRUE, "6 4", [_true(point) for point in points]))
+    series = [("gain in reward", RAW, "", [_triple(point.gain, point.gain_interval) for point in points])]
+    true = [_triple(point.true_gain, point.true_gain_interval) for point in points if point.true_gain is not None]
+    if len(true) == len(points):
+        series.append(("corrected for selected noise", TRUE, "6 4", true))
     values = [value for _, _, _, triples in series for triple in triples for value in triple if value is not None]
     axis = _Axes(1, points[-1].n, min(values), max(values))
     parts = [axis.frame(title)]
@@ -42,16 +44,9 @@ def curve_svg(points: Sequence[CurvePoint], title: str) -> str:
 Triple = tuple[float | None, float, float | None]
 
 
-def _raw(point: CurvePoint) -> Triple:
-    return point.reward_interval.low, point.reward, point.reward_interval.high
-
-
-def _true(point: CurvePoint) -> Triple:
-    """Put the corrected gain on the mean reward of the same prompts."""
-    mean, gain, interval = point.reward - point.gain, point.true_gain or 0.0, point.true_gain_interval
-    if interval.low is None or interval.high is None:
-        return None, mean + gain, None
-    return mean + interval.low, mean + gain, mean + interval.high
+def _triple(gain: float, interval: Interval) -> Triple:
+    """Return low, value and high; the gain of one candidate is 0 for certain."""
+    return (gain, gain, gain) if gain == 0 and interval.low is None else (interval.low, gain, interval.high)
 
 
 class _Axes:
@@ -85,7 +80,8 @@ class _Axes:
             f'<text x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 14}" text-anchor="middle">candidates n</text>'
         )
         lines.append(
-            f'<text transform="translate(18 {middle:.0f}) rotate(-90)" text-anchor="middle">mean reward</text>'
+            f'<text transform="translate(18 {middle:.0f}) rotate(-90)" text-anchor="middle">'
+            "gain over the mean of the candidates</text>"
         )
         return "\n".join(lines)
 

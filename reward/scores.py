@@ -28,6 +28,8 @@ def _known_dimension(spelling: Any) -> str:
         raise ValueError(str(error)) from None
 
 
+SCORED = ("ok", "partial")
+"""States of rows that have a reward; in a partial one some answers do not count."""
 _ROUNDING = 1e-6
 """An expectation may exceed its bound by the rounding of the sum that it is."""
 
@@ -40,11 +42,12 @@ _DimensionName = Annotated[str, BeforeValidator(_known_dimension)]
 
 @dataclass(frozen=True)
 class ScoredCheck:
-    """The answer to one check: `p_yes` in [0, 1], NaN where there is none."""
+    """The answer to one check: `p_yes` in [0, 1], and how probable any Yes or No was; NaN where there is none."""
 
     dimension: _DimensionName
     question: str
     p_yes: _MaybeProbability
+    answer_mass: _MaybePositive = math.nan
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class ScoredEvents:
     n: Annotated[StrictInt, Field(ge=1, le=MAX_EVENTS)]
     expected_lcs: _MaybePositive
     order: str | None
+    answer_mass: _MaybePositive = math.nan
 
 
 @dataclass(frozen=True)
@@ -77,14 +81,14 @@ class ScoreRow:
     @property
     def scored(self) -> bool:
         """Whether there is a reward."""
-        return self.status == "ok" and math.isfinite(self.reward)
+        return self.status in SCORED and math.isfinite(self.reward)
 
     @property
     def failure(self) -> str | None:
         """Why there is no reward, or None if there is one."""
         if self.scored:
             return None
-        return f"{self.status}: {self.error}" if self.error else "no reward" if self.status == "ok" else self.status
+        return f"{self.status}: {self.error}" if self.error else "no reward" if self.status in SCORED else self.status
 
 
 _ROW = TypeAdapter(ScoreRow)
@@ -123,10 +127,10 @@ def _row(record: Mapping[str, Any], where: str) -> ScoreRow:
         message = fault["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: not a row of `worldcritic score`: field {field!r}: {message}{given}") from None
     check_id(row.prompt_id, where)
-    if row.status == "ok" and row.critic is None:
+    if row.status in SCORED and row.critic is None:
         raise InputError(f"{where}: field 'critic' is missing; without it rewards cannot be compared")
-    if row.status != "ok" and math.isfinite(row.reward):
-        raise InputError(f"{where}: status {row.status!r} with a reward; only a row with status 'ok' has one")
+    if row.status not in SCORED and math.isfinite(row.reward):
+        raise InputError(f"{where}: status {row.status!r} with a reward; only {' and '.join(SCORED)} rows have one")
     if row.events is not None:
         _check_events(row.events, f"{where}: field 'events'")
     return row
