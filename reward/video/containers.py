@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from reward.errors import VideoError
+from reward.video.matroska import CutShortError, blocks_per_video_track
 
 
 @dataclass(frozen=True)
@@ -72,78 +73,24 @@ def _iso_media(file: BinaryIO, size: int, path: Path) -> Container:
     return Container("mov,mp4", complete=b"moov" in kinds)
 
 
-_SEGMENT, _CLUSTER, _BLOCK_GROUP, _TRACKS, _TRACK = 0x18538067, 0x1F43B675, 0xA0, 0x1654AE6B, 0xAE
-_MASTERS = {_SEGMENT, _CLUSTER, _BLOCK_GROUP, _TRACKS, _TRACK}
-_BLOCK, _SIMPLE_BLOCK, _TRACK_NUMBER, _TRACK_TYPE = 0xA1, 0xA3, 0xD7, 0x83
-
-
 def _matroska(file: BinaryIO, size: int, path: Path) -> Container:
-    """Walk segment, clusters and blocks (RFC 8794, RFC 9559): libav skips what it cannot parse and goes on behind it."""
-    blocks: dict[int, int] = {}
-    video_tracks: list[int] = []
-    number = position = 0
-    ends: list[int] = [size]
-    while position < size:
-        while position >= ends[-1] and len(ends) > 1:
-            ends.pop()
-        file.seek(position)
-        identifier, content, length = _element(file.read(12))
-        if identifier is None or content is None:
-            return Container("matroska,webm", complete=False)
-        begin = position + content
-        end = size if length is None else begin + length
-        if end > size:
-            return Container("matroska,webm", complete=False)
-        if end > ends[-1] and length is not None:
-            raise VideoError(f"{path} is damaged: the element at byte {position} is longer than what holds it")
-        if length is None and identifier not in (_SEGMENT, _CLUSTER):
-            raise VideoError(f"{path} is damaged: no element begins at byte {position}")
-        if identifier in (_TRACK_NUMBER, _TRACK_TYPE, _BLOCK, _SIMPLE_BLOCK):
-            file.seek(begin)
-            payload = file.read(min(end - begin, 8))
-            if identifier == _TRACK_NUMBER:
-                number = int.from_bytes(payload)
-            elif identifier == _TRACK_TYPE and int.from_bytes(payload) == 1:
-                video_tracks.append(number)
-            elif identifier in (_BLOCK, _SIMPLE_BLOCK):
-                track = _variable_integer(payload)[0]
-                blocks[track or 0] = blocks.get(track or 0, 0) + 1
-        if identifier in _MASTERS and length is not None:
-            ends.append(end)
-        position = begin if identifier in _MASTERS else end
-    return Container("matroska,webm", True, tuple(blocks.get(track, 0) for track in video_tracks))
-
-
-def _element(header: bytes) -> tuple[int | None, int | None, int | None]:
-    """Return an EBML element's id, the length of its header and of its content (None: unknown)."""
-    if not header or header[0] < 0x10:
-        return None, None, None
-    width = 9 - header[0].bit_length()
-    value, more = _variable_integer(header[width:])
-    if more == 0:
-        return None, None, None
-    return int.from_bytes(header[:width]), width + more, value
-
-
-def _variable_integer(data: bytes) -> tuple[int | None, int]:
-    """Return an EBML integer (None where all its bits are set) and its width in bytes (0 if it is cut off)."""
-    width = 9 - data[0].bit_length() if data else 0
-    if width == 0 or width > 8 or len(data) < width:
-        return None, 0
-    value = int.from_bytes(data[:width]) & ((1 << 7 * width) - 1)
-    return (None if value == (1 << 7 * width) - 1 else value), width
+    try:
+        return Container("matroska,webm", True, blocks_per_video_track(file, size, path))
+    except CutShortError:
+        return Container("matroska,webm", complete=False)
 
 
 def _avi(file: BinaryIO, size: int) -> Container:
-    position = 0
+    position = end = 0
     while position + 8 <= size:
         file.seek(position)
         header = file.read(8)
         if header[:4] != b"RIFF":
             break  # what follows the RIFF chunks is not part of the video
         length = int.from_bytes(header[4:], "little")
-        position += 8 + length + length % 2
-    return Container("avi", complete=position - 1 <= size)
+        end = position + 8 + length
+        position = end + length % 2
+    return Container("avi", complete=end <= size)
 
 
 def _transport_stream(file: BinaryIO, size: int, length: int, offset: int, path: Path) -> Container:

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 def to_rgb(frame: "av.VideoFrame", path: Path) -> NDArray[np.uint8]:
     """Return a frame as uint8 RGB (H, W, 3), shown as a player would show it.
 
-    The YUV matrix and range are those that the file states (BT.601 where it states none). Transparency is laid over
-    black. More than 8 bits are rounded down by libswscale; HDR transfer curves are not tone mapped, interlaced fields
-    not separated. A display matrix that turns or mirrors by right angles is applied; any other is a VideoError.
+    The YUV matrix and range are those that the file states (BT.601, limited, where it states none). Transparency is
+    laid over black. More than 8 bits are rounded to 8; HDR transfer curves are not tone mapped, interlaced fields not
+    separated. A display matrix that turns or mirrors by right angles is applied; any other is a VideoError.
     """
-    if frame.format.name == "pal8" or any(component.is_alpha for component in frame.format.components):
+    components = frame.format.components
+    if frame.format.name == "pal8" or any(component.is_alpha for component in components):
         pixels = _over_black(frame.to_ndarray(format="rgba"))
+    elif max(component.bits for component in components) > 8:
+        deep = frame.to_ndarray(format="rgb48le")  # libswscale's direct way down is twice as far off
+        pixels = ((deep.astype(np.uint32) + 128) // 257).astype(np.uint8)
     else:
         pixels = frame.to_ndarray(format="rgb24")
     matrix = _display_matrix(frame)

@@ -215,7 +215,7 @@ class _Child:
         self.process.stdin.flush()
         header = self._line()
         frames = np.empty(header.get("shape", (0,)), dtype=np.uint8)
-        rest = memoryview(frames).cast("B") if frames.size else memoryview(b"")
+        rest = frames.data.cast("B") if frames.size else memoryview(b"")
         while rest:
             count = self.process.stdout.readinto(rest)  # type: ignore[attr-defined]
             if not count:

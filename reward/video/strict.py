@@ -24,6 +24,14 @@ from reward.video.containers import Container, inspect_container
 from reward.video.pixels import to_rgb
 
 STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
+"""libav's error detection."""
+
+STRICT_BY_CODEC = {"av1": {"strict": "very"}, "libdav1d": {"strict": "very"}}
+"""Makes dav1d check the padding behind its arithmetic coded data."""
+
+DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""Where libav's first choice will not do: its own VP8 and VP9 decoders leave transparency out, and VP9 data that was
+damaged decodes without an error, where libvpx finds what is left over at the end of a frame."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +65,9 @@ def read_index(path: Path, limits: VideoLimits) -> Index:
         width, height = stream.codec_context.width, stream.codec_context.height
         _check_header(path, source, stream, limits)
         unit = stream.time_base
-        presented, decoded, length = _packet_times(path, source, stream, limits)
         if not container.complete:
-            known = stream.frames or (container.blocks or (0,))[0]
-            count = f"{len(decoded)} of {known} frames are there" if known > len(decoded) else "its end is missing"
-            raise VideoError(f"{path} is truncated: {count}")
+            _explain_cut(path, source, stream)
+        presented, decoded, length = _packet_times(path, source, stream, limits)
         expected = _expected_packets(source, stream, container)
     if expected is not None and len(decoded) != expected:
         _explain_missing(path, container, len(decoded), expected)
@@ -82,19 +88,18 @@ def read_frames(
     `chosen` are ascending frame numbers and may repeat. Raises VideoError at the first sign of damage.
     """
     out = np.empty((0, 0, 0, 3), np.uint8)
-    count, size = 0, None
+    count = 0
     with _opened(path, index.container) as (source, stream):
-        stream.codec_context.options = STRICT | {"max_pixels": str(limits.max_pixels)}
-        stream.thread_type = "AUTO" if threads != 1 else "NONE"
-        stream.codec_context.thread_count = threads
-        for frame in _decoded(path, source, stream):
+        for frame in _decoded(path, source, stream, _decoder(path, stream, limits, threads)):
             if count >= len(index.times):
                 raise VideoError(f"{path} is damaged: it decodes to more frames than its index has ({count})")
             if index.ticks is not None and frame.pts != index.ticks[count]:
                 raise VideoError(f"{path} is damaged: frame {count} is missing or not at its time")
-            if size not in (None, (frame.width, frame.height)):
-                raise VideoError(f"{path} changes its size at frame {count}; re-encode it at one size")
-            size = (frame.width, frame.height)
+            if (frame.width, frame.height) != (index.width, index.height):
+                raise VideoError(
+                    f"{path}: frame {count} is {frame.width}x{frame.height} in a video of "
+                    f"{index.width}x{index.height}; re-encode it at one size"
+                )
             first, behind = np.searchsorted(chosen, [count, count + 1])
             if behind > first:
                 pixels = to_rgb(frame, path)
@@ -140,8 +145,6 @@ def _check_header(
         raise VideoError(f"{path} is too long: {stream.frames} frames are over the limit of {limits.max_frames}")
     if stream.duration is not None:
         _check_seconds(path, float(stream.duration * stream.time_base), limits)
-    if stream.metadata.get("alpha_mode") == "1":
-        raise VideoError(f"{path} keeps its transparency in a second picture (VP8/VP9 alpha); render it on a ground")
 
 
 def _check_seconds(path: Path, seconds: float, limits: VideoLimits) -> None:
@@ -164,7 +167,7 @@ def _packet_times(
             raise VideoError(f"{path} is damaged: packet {len(decoded)} is broken")
         if packet.is_discard or packet.size == 0:
             continue
-        presented.append(packet.pts)
+        presented.append(None if source.format.name == "avi" else packet.pts)  # AVI keeps none, libav makes some up
         decoded.append(time if packet.dts is None else packet.dts)
         if time >= last:
             last, length = time, packet.duration or 0
@@ -184,6 +187,17 @@ def _expected_packets(
     return stream.frames or None if container.format in ("mov,mp4", "avi") else None
 
 
+def _explain_cut(path: Path, source: "av.container.InputContainer", stream: "av.video.stream.VideoStream") -> None:
+    """Raise VideoError, with the number of whole frames where the header gives their total."""
+    found = 0
+    for packet in source.demux(stream):
+        if packet.is_corrupt:
+            break
+        found += packet.size > 0
+    total = stream.frames
+    raise VideoError(f"{path} is truncated: {f'{found} of {total} frames' if found < total else 'its end is missing'}")
+
+
 def _explain_missing(path: Path, container: Container, found: int, expected: int) -> None:
     """Raise VideoError, unless the missing packets are those that an edit list cuts off."""
     if container.format == "mov,mp4":
@@ -200,8 +214,30 @@ def _last_frame_seconds(seconds: NDArray[np.float64], stated: float) -> float:
     return float(seconds[-1]) / (len(seconds) - 1) if seconds[-1] > 0 else 0.04
 
 
+def _decoder(
+    path: Path, stream: "av.video.stream.VideoStream", limits: VideoLimits, threads: int
+) -> "av.VideoCodecContext":
+    decoder = stream.codec_context
+    if decoder.name in DECODERS:
+        name = DECODERS[decoder.name]
+        if name not in av.codecs_available:
+            raise VideoError(f"{path} cannot be checked: PyAV was built without {name}; install PyAV's own wheel")
+        decoder = av.CodecContext.create(name, "r")
+        decoder.extradata = stream.codec_context.extradata
+    # against damaged headers inside the stream; libav counts the padding of its buffers, hence twice
+    decoder.options = (
+        STRICT | STRICT_BY_CODEC.get(decoder.name, {}) | {"max_pixels": str(2 * limits.max_pixels + 2**20)}
+    )
+    decoder.thread_type = "AUTO" if threads != 1 else "NONE"
+    decoder.thread_count = threads
+    return decoder
+
+
 def _decoded(
-    path: Path, source: "av.container.InputContainer", stream: "av.video.stream.VideoStream"
+    path: Path,
+    source: "av.container.InputContainer",
+    stream: "av.video.stream.VideoStream",
+    decoder: "av.VideoCodecContext",
 ) -> Iterator["av.VideoFrame"]:
     length_bytes = length_of_lengths(stream.codec_context.name, stream.codec_context.extradata)
     count = packets = 0
@@ -210,7 +246,7 @@ def _decoded(
             if length_bytes is not None and not units_are_sound(bytes(packet), length_bytes):
                 raise VideoError(f"{path} is damaged: packet {packets} is not sound")
             packets += 1
-            for frame in packet.decode():
+            for frame in decoder.decode(packet):
                 if frame.is_corrupt:
                     raise VideoError(f"{path}: frame {count} is damaged")
                 yield frame

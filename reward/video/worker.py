@@ -47,7 +47,7 @@ def _answer(answers: BinaryIO, request: dict[str, Any]) -> None:
         _send(answers, {"error": f"{request['path']} takes more memory to decode than its limits allow"})
     else:
         _send(answers, _header(clip))
-        answers.write(memoryview(clip.frames).cast("B"))
+        answers.write(clip.frames.data.cast("B"))
         answers.flush()
 
 

@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 from reward.errors import InputError
 
+REPEATABLE = {"x264-params": "mbtree=0"}
+"""With mbtree, x264's assembly gives other bytes each time for the same frames; files are compared by hash here."""
+
 _NTSC = {Fraction(n * 1000, 1001) for n in (24, 30, 48, 60, 120)}
 
 
@@ -35,12 +38,13 @@ def write_video(
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _encode(temporary, frames, rate, crf)
-        os.replace(temporary, path)
+        try:
+            _encode(temporary, frames, rate, crf)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def frame_rate(fps: int | float | Fraction) -> Fraction:
@@ -79,7 +83,7 @@ def _encode(path: Path, frames: NDArray[np.uint8], rate: Fraction, crf: int) -> 
     height, width = frames.shape[1:3]
     options = {"movflags": "+faststart", "video_track_timescale": str(_timescale(rate))}
     with av.open(f"file:{os.fspath(path)}", "w", format="mp4", options=options) as container:
-        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf)})
+        stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf)} | REPEATABLE)
         stream.height, stream.width = height + height % 2, width + width % 2
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = 1 / rate
