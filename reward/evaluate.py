@@ -62,7 +62,7 @@ def main(config: Config) -> int:
     outputs = [path for path in (config.out, config.write_results) if path]
     runs = [path.with_name(path.name + ".run.json") for path in outputs]
     check_outputs([*outputs, *runs], list(inputs.values()), config.overwrite)
-    evaluation, records = _from_results(config) if config.results else _from_scores(config)
+    evaluation, records = _from_results(config, inputs) if config.results else _from_scores(config, inputs)
     if config.format == "official" and evaluation.official is None:
         raise InputError(f"--format official: {evaluation.no_official}")
     summary = summed_up(evaluation, config.resamples, config.seed)
@@ -88,17 +88,14 @@ def _check_options(config: Config) -> None:
         raise InputError("--format official needs --out, the report to write")
 
 
-def _from_results(config: Config) -> tuple[Evaluation, Mapping[str, Record]]:
-    assert config.results is not None
-    results = load_results(config.results, config.lenient)
-    prompts = load_prompts(config.prompts) if config.prompts else None
+def _from_results(config: Config, inputs: Mapping[str, Path]) -> tuple[Evaluation, Mapping[str, Record]]:
+    results = load_results(inputs["results"], config.lenient)
+    prompts = load_prompts(inputs["prompts"]) if "prompts" in inputs else None
     return evaluate_results(results, prompts), results.records
 
 
-def _from_scores(config: Config) -> tuple[Evaluation, Mapping[str, Record]]:
-    assert config.scores is not None
-    assert config.prompts is not None
-    rows, prompts = load_scores(config.scores), load_prompts(config.prompts)
+def _from_scores(config: Config, inputs: Mapping[str, Path]) -> tuple[Evaluation, Mapping[str, Record]]:
+    rows, prompts = load_scores(inputs["scores"]), load_prompts(inputs["prompts"])
     judged = judge_rows(rows, prompts, config.min_answer_mass)
     records = to_results(judged, config.threshold) if config.write_results else {}
     return evaluate_scores(rows, judged, prompts, config.threshold), records

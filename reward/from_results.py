@@ -189,10 +189,10 @@ def _notes(results: Results, readings: Sequence[_Reading]) -> list[str]:
     official = sum(reading.official.total() for reading in readings)
     robust = sum(reading.robust.total() for reading in readings)
     unanswered = sum(difference["robust"] is None for difference in differences)
-    notes = ["official and robust reading agree"]
+    notes = ["official and robust readings agree"]
     if differences:
         notes = [
-            f"official and robust reading differ in {len(differences)} answers: {official} against {robust} points; "
+            f"official and robust readings differ in {len(differences)} answers: {official} against {robust} points; "
             f"{unanswered} of them are no answer at all, which the official counting takes for no"
         ]
     if not_asked["checks"]:
