@@ -3,8 +3,8 @@
 Writes one row per prompt (the best video, all candidates in order, margin, ties), beside it `<out>.summary.json` with
 the best-of-n curve for every n and `<out>.curve.svg`, its picture. A reward is not the truth: the best of many noisy
 ones is partly luck. The curve is therefore also given corrected for that, taking reward_std for noise that is
-independent between candidates. Where the critic is so well calibrated that its reward already is
-the mean of its doubt, nothing needs correcting and the uncorrected curve is the right one.
+independent between candidates. Where the critic is so well calibrated that its reward already is the mean of its
+doubt, nothing needs correcting and the uncorrected curve is the right one.
 """
 
 import sys
