@@ -89,11 +89,21 @@ def _summary(config: Config, choices: list[Choice], points: list[CurvePoint], ta
         "lower_bound_k": config.lower_bound,
         "gain": float(np.mean(gains)) if gains else None,
         "true_gain": float(np.mean(true_gains)) if gains and tau2 is not None else None,
-        "true_gain_reason": NO_STD if tau2 is None else None if gains else "no candidate has a reward",
+        "true_gain_reason": _true_gain_reason(choices, tau2),
         "between_candidate_std": None if tau2 is None else float(np.sqrt(tau2)),
         "curve": [_point(point) for point in points],
         "critic": critics[0] if critics else None,
     }
+
+
+def _true_gain_reason(choices: list[Choice], tau2: float | None) -> str | None:
+    """Say why there is no corrected gain, or why it is zero."""
+    if tau2 is None:
+        return NO_STD
+    most = max(len(choice.candidates) for choice in choices)
+    if most == 0:
+        return "no candidate has a reward"
+    return "the rewards of a prompt differ no more than their reward_std explains" if tau2 == 0 and most > 1 else None
 
 
 def _point(point: CurvePoint) -> Mapping[str, Any]:
@@ -141,8 +151,8 @@ def _print_summary(summary: Mapping[str, Any], picture: Path | None, copied: int
         f"{summary['videos'] - summary['videos_failed']} of {summary['videos']} videos have a reward; "
         f"{len(summary['prompts_without_candidate'])} of {summary['prompts']} prompts have no candidate, "
         f"{len(summary['prompts_tied'])} have a tie for the best",
-        f"gain over the mean {shown(summary['gain'], 4, sign=True)}, of it beyond selected noise "
-        f"{shown(summary['true_gain'], 4, sign=True)}"
+        f"gain over the mean: {shown(summary['gain'], 4, sign=True)} if the critic is calibrated, "
+        f"{shown(summary['true_gain'], 4, sign=True)} if reward_std is noise of each reward"
         + (f" ({summary['true_gain_reason']})" if summary["true_gain_reason"] else ""),
         f"curve: {picture}" if picture else "no curve picture: no prompt has two scored candidates",
     ]

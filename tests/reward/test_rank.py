@@ -116,6 +116,16 @@ def test_the_correction_shrinks_the_pick(rank: Callable[..., Any]) -> None:
     assert picks[0]["expected_true_reward"] == pytest.approx(0.65 + 0.06)
 
 
+def test_rewards_within_their_noise_have_no_corrected_gain_and_say_so(
+    rank: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, _, summary = rank([row("p", "a.mp4", 0.5, 0.3), row("p", "b.mp4", 0.6, 0.3)])
+    assert summary["gain"] == pytest.approx(0.05)
+    assert summary["true_gain"] == 0
+    assert "differ no more than their reward_std explains" in summary["true_gain_reason"]
+    assert "if reward_std is noise of each reward (the rewards" in capsys.readouterr().err
+
+
 def test_winners_are_copied_by_prompt_id(rank: Callable[..., Any], tmp_path: Path) -> None:
     videos, best = tmp_path / "videos", tmp_path / "best"
     (videos / "p1").mkdir(parents=True)
