@@ -2,8 +2,9 @@
 
     python benchmarks/oracle.py --num 400 --seed 1000 --size 64 --frames 16
 
-Every row is the same fresh clips under another change; every number a share of right answers (events: of exactly right
-orders). An answer that cannot be measured counts as wrong. `ms` is the time for all questions of a clip, decoding apart.
+Every row is the same fresh clips under another change; every number a share of right answers ("events": of exactly
+right orders). An answer that cannot be measured counts as wrong. "ms" is the median time for all questions of a clip,
+decoding apart.
 """
 
 import argparse

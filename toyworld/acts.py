@@ -31,6 +31,8 @@ class Playing:
 
 HANGING = 0.2
 """Height of the centre of a thing before its fall and after its rise."""
+PUDDLE = 0.08
+"""Height of what is left of melted ice: 2.5 pixels in the smallest clips in use, of 32 pixels."""
 
 
 def play(part: Part, playing: Playing, colours: Sequence[str], rng: np.random.Generator) -> tuple[Actor, ...]:
@@ -110,7 +112,7 @@ def _melt(actor: Actor, playing: Playing) -> Actor:
         return actor
     end = min(playing.starts[0] + playing.length, 0.99)
     if playing.as_asked:
-        return actor.then(playing.starts[0], end, "even", y=FLOOR - 0.0325, width=actor.width * 1.55, height=0.065)
+        return actor.then(playing.starts[0], end, "even", y=FLOOR - PUDDLE / 2, width=actor.width * 1.6, height=PUDDLE)
     return actor.then(playing.starts[0], end, "even", y=FLOOR, width=0, height=0)
 
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from toyworld.measure import Track
+from toyworld.scene import Array
 from toyworld.stage import (
     DIRECTIONS,
     Happening,
@@ -14,6 +16,9 @@ from toyworld.stage import (
     sideways,
     why_absent,
 )
+
+MELTED, BEGUN = 0.62, 0.88
+"""Shares of its height, or of its height to width, at which a thing counts as melted, and as having begun to melt."""
 
 
 def _event(stage: Stage, slots: Slots, axis: str, sign: int) -> Happening:
@@ -40,14 +45,20 @@ def melts(stage: Stage, slots: Slots) -> Happening:
     """Find when a thing begins to lose height, if it loses half of it or all."""
     if missing := why_absent(stage, slots):
         return Happening(np.nan, missing)
-    track = stage.parts[slots["thing"]].track
-    height = np.where(track.seen, track.height, 0.0)
-    usual = float(np.median(height[track.seen][:2]))
-    if height[-2:].mean() > 0.62 * usual:
-        return Happening(np.nan, f"the {slots['thing']} keeps {height[-1] / usual:.0%} of its height")
-    last = int(np.flatnonzero(height <= 0.62 * usual)[0])
-    start = crossing(stage.times, -height, 0, last, -0.88 * usual)
-    return Happening(start, f"the {slots['thing']} ends with {height[-1] / usual:.0%} of its height")
+    left = _left_of_form(stage.parts[slots["thing"]].track)
+    if left[-2:].mean() > MELTED:
+        return Happening(np.nan, f"the {slots['thing']} keeps {left[-1]:.0%} of its form")
+    last = int(np.flatnonzero(left <= MELTED)[0])
+    whole = np.flatnonzero(left[:last] >= BEGUN)
+    start = crossing(stage.times, -left, int(whole[-1]) if len(whole) else 0, last, -BEGUN)
+    return Happening(start, f"the {slots['thing']} ends with {left[-1]:.0%} of its form")
+
+
+def _left_of_form(track: Track) -> Array:
+    """Return the smaller of what is left of the height, and of the height to width, of the first frames; 0 if gone."""
+    form = np.stack([track.height, track.height / track.width])
+    usual = np.median(form[:, track.seen][:, :2], axis=1, keepdims=True)
+    return np.where(track.seen, (form / usual).min(0), 0.0)
 
 
 def lights(stage: Stage, slots: Slots) -> Happening:

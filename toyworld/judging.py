@@ -108,7 +108,7 @@ def leaves_puddle(stage: Stage, slots: Slots) -> Answer:
         return _said(False, found.reason)
     track = stage.parts[slots["thing"]].track
     wide = float(np.where(track.seen, track.width, 0)[-2:].max() / np.median(track.width[track.seen][:2]))
-    return _said(track.seen[-1] and wide > 1.15, f"the {slots['thing']} ends {wide:.2f} times as wide as it began")
+    return _said(track.seen[-1] and wide > 1.05, f"the {slots['thing']} ends {wide:.2f} times as wide as it began")
 
 
 def is_pushed(stage: Stage, slots: Slots) -> Answer:

@@ -152,8 +152,8 @@ def _track(
     largest = np.zeros(frames)
     np.maximum.at(largest, frame, part_area[label])
     with np.errstate(invalid="ignore", divide="ignore"):
-        x_mean, x_spread = _moments(frame, (x + 0.5) / columns, weight, area)
-        y_mean, y_spread = _moments(frame, (y + 0.5) / rows, weight, area)
+        x_mean, x_spread = _moments(frame, x, weight, area, columns)
+        y_mean, y_spread = _moments(frame, y, weight, area, rows)
         main_share = largest / area
     scale, offset = camera.zoom ** (times - 0.5), camera.pan * (times - 0.5)
     return Track(
@@ -168,11 +168,16 @@ def _track(
     )
 
 
-def _moments(frame: npt.NDArray[np.intp], position: Array, weight: Array, area: Array) -> tuple[Array, Array]:
-    """Return per frame the mean position and the side of the box of equal spread, sqrt(12 variance)."""
-    mean = np.bincount(frame, weight * position, len(area)) / area
-    square = np.bincount(frame, weight * position * position, len(area)) / area
-    return mean, np.sqrt(12 * np.maximum(square - mean**2, 0))
+def _moments(
+    frame: npt.NDArray[np.intp], pixel: npt.NDArray[np.intp], weight: Array, area: Array, pixels: int
+) -> tuple[Array, Array]:
+    """Return per frame the mean position and the side of the box of equal spread, as shares of the picture.
+
+    A box n pixels wide has variance (n^2 - 1) / 12, so that the side is never below one pixel.
+    """
+    mean = np.bincount(frame, weight * pixel, len(area)) / area
+    square = np.bincount(frame, weight * pixel * pixel, len(area)) / area
+    return (mean + 0.5) / pixels, np.sqrt(12 * np.maximum(square - mean * mean, 0) + 1) / pixels
 
 
 _PANS = np.linspace(-0.36, 0.36, 37)
