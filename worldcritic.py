@@ -52,7 +52,7 @@ def _run(verb: str, arguments: list[str]) -> int:
         print(f"worldcritic {verb}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print(f"worldcritic {verb}: interrupted; finished rows are kept, run the same command to go on", file=sys.stderr)
+        print(f"worldcritic {verb}: interrupted; what is finished is kept, the same command goes on", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -50,6 +50,7 @@ def parse(config_class: type[ConfigType], arguments: Sequence[str], verb: str, d
         description=f"{description}\n\n--config FILE.yaml sets any option below; the command line wins over it.",
         args=arguments,
         default=default,
+        use_underscores=True,
     )
     return config_class(**_checked(config_class, vars(parsed), "command line"))
 
@@ -139,10 +140,12 @@ def _versions() -> dict[str, str]:
 
 def _git_commit() -> str | None:
     """Return the commit of the checkout that this code runs from, or None where it runs from no checkout."""
+    root = Path(__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "rev-parse", "HEAD"]
     try:
-        done = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10
-        )
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reward.errors import InputError
-from reward.files import check_outputs, existing, inside, sha256_file
+from reward.files import check_outputs, existing, inside, read_json, sha256_file
 from reward.scores import ScoreRow
 
 
 def plan_copies(
-    winners: Sequence[ScoreRow], videos: Path | None, folder: Path | None, overwrite: bool
+    winners: Sequence[ScoreRow], videos: Path, folder: Path | None, overwrite: bool
 ) -> list[tuple[Path, Path]]:
     """Return (source, target) pairs, `<folder>/<prompt id><suffix>` for each winner; none without a folder.
 
@@ -20,8 +20,6 @@ def plan_copies(
     """
     if folder is None:
         return []
-    if videos is None:
-        raise InputError("--copy_to needs --videos, the folder that the video paths are relative to")
     if not existing(videos, "video folder").is_dir():
         raise InputError(f"--videos {videos} is a file; name the folder")
     copies = [(_source(row, videos), folder / f"{row.prompt_id}{Path(row.video).suffix}") for row in winners]
@@ -29,8 +27,17 @@ def plan_copies(
     return copies
 
 
+def scored_folder(scores: Path) -> Path:
+    """Return the folder of videos that a score file's run record names, or the score file's own folder."""
+    run = scores.with_name(scores.name + ".run.json")
+    recorded = read_json(run, "run record").get("videos_folder") if run.exists() else None
+    return Path(recorded) if recorded else scores.parent
+
+
 def _source(row: ScoreRow, videos: Path) -> Path:
-    source = existing(inside(videos, row.video, row.where), f"{row.where}: video")
+    source = inside(videos, row.video, row.where)
+    if not source.exists():
+        raise InputError(f"{row.where}: video {source} does not exist; --videos names the folder that was scored")
     if not source.is_file():
         raise InputError(f"{row.where}: video {source} is not a file")
     if row.sha256 is not None and sha256_file(source) != row.sha256:

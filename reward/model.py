@@ -92,12 +92,13 @@ class RewardModel:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What made the rewards: the critic's identity, whether it is calibrated, weights, gates."""
+        """What made the rewards: the critic's identity, whether it is calibrated, weights, gates, least answer mass."""
         return {
             **self.critic.identity,
             "calibrated": bool(self.calibration.maps),
             "weights": dict(self.weights),
             "gates": self.gates,
+            "min_answer_mass": self.min_answer_mass,
         }
 
     def score(self, clips: Sequence["Clip"], prompts: Sequence[Prompt]) -> list[Reward]:

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from reward.choice import Choice, choose
 from reward.config import config, save_run
-from reward.copying import copy_winners, plan_copies
+from reward.copying import copy_winners, plan_copies, scored_folder
 from reward.curve import NO_STD, CurvePoint, best_of_n_curve
 from reward.curve_svg import curve_svg
 from reward.files import check_outputs, write_atomic, write_json, write_jsonl
@@ -36,9 +36,9 @@ class Config:
     lower_bound: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     """Rank by reward - K * reward_std: above 0, a doubtful high reward gives way to a sure one."""
     copy_to: Path | None = None
-    """Copy each prompt's best video here, as <prompt id><suffix>; needs --videos."""
+    """Copy each prompt's best video here, as <prompt id><suffix>."""
     videos: Path | None = None
-    """Folder that the score file's video paths are relative to; needed for --copy_to only."""
+    """Folder that the score file's video paths are relative to, for --copy_to; by default the one that was scored."""
     resamples: Annotated[int, Field(ge=1000, le=1_000_000)] = 2000
     """Bootstrap resamples of the prompts for the intervals of the curve."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -57,7 +57,10 @@ def main(config: Config) -> int:
     check_outputs([config.out, summary_path, picture_path, run_path], [config.scores], config.overwrite)
     choices, tau2 = choose(rows, config.lower_bound)
     copies = plan_copies(
-        [choice.best for choice in choices if choice.best], config.videos, config.copy_to, config.overwrite
+        [choice.best for choice in choices if choice.best],
+        config.videos or scored_folder(config.scores),
+        config.copy_to,
+        config.overwrite,
     )
     pools = [choice.pool for choice in choices if choice.candidates]
     points = best_of_n_curve(pools, config.lower_bound, tau2, config.resamples, config.seed) if pools else []

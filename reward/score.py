@@ -92,7 +92,14 @@ def main(config: Config) -> int:
         started = time.monotonic()
         rows = _score(model, jobs, out, config)
         summary = _summary(rows, time.monotonic() - started)
-        save_run(config, out, {"prompts": config.prompts}, critic=model.identity, summary=summary)
+        save_run(
+            config,
+            out,
+            {"prompts": config.prompts},
+            critic=model.identity,
+            videos_folder=_videos_folder(config).resolve(),
+            summary=summary,
+        )
     _show(summary, model, out)
     return 3 if summary["failed"] else 0
 
@@ -111,6 +118,14 @@ def _find(config: Config) -> Candidates:
     if config.videos is None:
         raise InputError("say where the videos are: --videos DIR or --manifest FILE.jsonl")
     return find_candidates(prompts, config.videos)
+
+
+def _videos_folder(config: Config) -> Path:
+    """Return the folder that the rows' video paths are relative to."""
+    if config.videos is not None:
+        return config.videos
+    assert config.manifest is not None
+    return config.manifest.parent
 
 
 def _list(candidates: Candidates) -> None:

@@ -40,7 +40,9 @@ def run(*code):
 
 @pytest.mark.parametrize("module", ["reward", "worldcritic", *(module for module, _ in VERBS.values())])
 def test_importing_loads_no_torch(module):
-    heavy = run("-c", f"import sys, {module}; print([m for m in ('torch', 'transformers', 'scipy') if m in sys.modules])")
+    heavy = run(
+        "-c", f"import sys, {module}; print([m for m in ('torch', 'transformers', 'scipy') if m in sys.modules])"
+    )
     assert heavy.strip() == "[]"
 
 
@@ -93,7 +95,7 @@ def test_every_config_file_is_valid():
 def test_console_command_is_the_front_door():
     from importlib.metadata import entry_points
 
-    (script,) = [s for s in entry_points(group="console_scripts", name="worldcritic")]
+    (script,) = list(entry_points(group="console_scripts", name="worldcritic"))
     assert script.load() is worldcritic.main
 
 
@@ -106,4 +108,4 @@ def test_interrupting_leaves_with_130(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(reward.score, "main", interrupt)
     (tmp_path / "p").write_text(json.dumps({}))
     assert main(["score", "--critic", "fake", "--prompts", "p", "--out", "o"]) == 130
-    assert "run the same command to go on" in capsys.readouterr().err
+    assert "the same command goes on" in capsys.readouterr().err

@@ -73,7 +73,7 @@ def test_wrong_yaml_names_file_and_key(tmp_path, text, message):
 
 
 def test_ranges_hold_for_the_command_line_too():
-    with pytest.raises(InputError, match="command line: key 'lora.r'"):
+    with pytest.raises(InputError, match=r"command line: key 'lora\.r'"):
         parse(Config, ["--prompts", "p", "--lora.r", "0"], "test", "")
 
 

@@ -14,7 +14,9 @@ def test_safe_ids_pass(identifier):
     assert check_id(identifier, "here") == identifier
 
 
-@pytest.mark.parametrize("identifier", ["", ".hidden", "a/b", "..", "a b", "a\0", "ä", "x" * 129, 3, None, "NUL.txt", "-a"])
+@pytest.mark.parametrize(
+    "identifier", ["", ".hidden", "a/b", "..", "a b", "a\0", "ä", "x" * 129, 3, None, "NUL.txt", "-a"]
+)
 def test_unsafe_ids_are_refused(identifier):
     with pytest.raises(InputError, match="here"):
         check_id(identifier, "here")

@@ -16,7 +16,12 @@ PROMPT = Prompt(
     "p",
     "text",
     ("First.", "Second."),
-    (Check("mechanics", "a?"), Check("mechanics", "b?"), Check("depth_3d", "c?"), Check("layout_2d", "d?", asked=False)),
+    (
+        Check("mechanics", "a?"),
+        Check("mechanics", "b?"),
+        Check("depth_3d", "c?"),
+        Check("layout_2d", "d?", asked=False),
+    ),
 )
 ORDER = Order(2, {"": 0.1, "A": 0.2, "B": 0.1, "AB": 0.5, "BA": 0.1})
 JUDGEMENT = Judgement((Answer(0.9, 1.0), Answer(0.5, 1.0), Answer(0.2, 1.0)), ORDER)

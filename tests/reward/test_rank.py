@@ -167,7 +167,7 @@ def test_nothing_is_written_where_a_winner_cannot_be_copied(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--copy_to", "best"], "--copy_to needs --videos"),
+        (["--copy_to", "best"], "does not exist; --videos names the folder that was scored"),
         (["--copy_to", "best", "--videos", "nowhere"], "video folder nowhere does not exist"),
         (["--lower_bound", "-1"], "lower_bound"),
         (["--lower_bound", "nan"], "lower_bound"),

@@ -168,7 +168,7 @@ def test_a_killed_run_goes_on_where_it_stopped(world):
     command += ["--out", str(world / "scores.jsonl")]
     for seconds in (0.5, 1.0, 1.5):
         try:
-            subprocess.run(command, timeout=seconds, capture_output=True)
+            subprocess.run(command, timeout=seconds, capture_output=True, check=False)
         except subprocess.TimeoutExpired:
             continue
     assert score(world) == 0
@@ -293,6 +293,17 @@ def test_the_embedded_critic_scores_and_says_that_it_is_untrained(world, capsys)
     assert all(row["status"] == "ok" and 0 <= row["reward"] <= 1 for row in found)
     assert found[0]["critic"]["trained"] is False
     assert "never trained" in capsys.readouterr().err
+
+
+def test_ranking_finds_the_scored_videos_by_itself(world):
+    assert score(world) == 0
+    best = world / "best"
+    out = ["--out", str(world / "best.jsonl"), "--copy_to", str(best)]
+    assert main(["rank", "--scores", str(world / "scores.jsonl"), *out]) == 0
+    assert sorted(path.name for path in best.iterdir()) == ["ball.mp4", "lamp.mp4", "tree.mp4"]
+    rewards = {row["video"]: row["reward"] for row in rows(world / "scores.jsonl")}
+    winner = max(("ball/a.mp4", "ball/b.mp4"), key=rewards.__getitem__)
+    assert (best / "ball.mp4").read_bytes() == (world / "videos" / winner).read_bytes()
 
 
 def test_plain_text_prompts_get_generic_questions(world):
