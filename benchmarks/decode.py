@@ -62,7 +62,7 @@ def textured_clip(frames: int, height: int, width: int) -> np.ndarray:
         random.integers(0, 128, (height // grain + 99, width // grain + 99, 3), np.uint8)
         .repeat(grain, 0)
         .repeat(grain, 1)
-        for grain in (4, 32)
+        for grain in (8, 32)
     ]
     fine, coarse = layers
     return np.stack(
@@ -76,7 +76,7 @@ def textured_clip(frames: int, height: int, width: int) -> np.ndarray:
 
 def make_clips(folder: Path) -> list[Path]:
     paths = []
-    for frames, height, width in ((49, 480, 720), (81, 480, 832), (129, 480, 848), (97, 720, 1280)):
+    for frames, height, width in ((33, 256, 384), (49, 480, 720), (81, 480, 832)):
         paths.append(folder / f"{width}x{height}x{frames}.mp4")
         write_video(paths[-1], textured_clip(frames, height, width), 24, crf=23)
     return paths

@@ -20,9 +20,10 @@ def read_video(
     """Return the sampled frames of a video, upright uint8 RGB, with their true times.
 
     The whole file is checked, also behind the last sampled frame: a video that is damaged, cut short or over a limit
-    raises VideoError and gives no frames. What no check can find is a bit flipped inside arithmetic coded data that
-    still decodes (see benchmarks/RESULTS.md for how often that is). "auto" is "pyav"; "decord" takes the pixels from
-    decord after the same check. `threads` are decoder threads, 0 leaves them to the decoder.
+    raises VideoError and gives no frames. No check can find all rot in formats without checksums: a part of single
+    flipped bits in H.264, more in H.265, MPEG-4 and GIF, decodes as another valid picture, and a bit in an MP4's
+    tables of times can be another valid timing (benchmarks/RESULTS.md has the shares). "auto" is "pyav"; "decord"
+    takes the pixels from decord after the same check. `threads` are decoder threads, 0 leaves them to the decoder.
 
     A video with fewer frames than asked for repeats frames: a single frame comes back `num_frames` times. Odd sizes,
     4:4:4, more than 8 bits, variable frame rates and edit lists are read as they are; the shape of pixels is not.

@@ -103,20 +103,19 @@ class VideoReaders:
         sampling: FrameSampling = FrameSampling(),  # noqa: B008  (frozen)
     ) -> Iterator[tuple[Path, Clip | VideoError]]:
         """Yield (path, clip or the error in its place) in the order given, reading at most `workers` + 1 ahead."""
-        with ThreadPoolExecutor(self.workers, thread_name_prefix="video-reader") as pool:
-            pending: deque[tuple[Path, Future[Clip | VideoError]]] = deque()
-            try:
-                for path in map(Path, paths):
-                    pending.append((path, pool.submit(self._read_or_error, path, sampling)))
-                    if len(pending) > self.workers:
-                        first, future = pending.popleft()
-                        yield first, future.result()
-                while pending:
+        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="video-reader")
+        pending: deque[tuple[Path, Future[Clip | VideoError]]] = deque()
+        try:
+            for path in map(Path, paths):
+                pending.append((path, pool.submit(self._read_or_error, path, sampling)))
+                if len(pending) > self.workers:
                     first, future = pending.popleft()
                     yield first, future.result()
-            finally:
-                for _, future in pending:
-                    future.cancel()
+            while pending:
+                first, future = pending.popleft()
+                yield first, future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C must not wait for a child that hangs
 
     def _read_or_error(self, path: Path, sampling: FrameSampling) -> Clip | VideoError:
         try:

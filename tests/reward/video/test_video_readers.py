@@ -130,6 +130,18 @@ def test_leaving_while_a_child_hangs_ends_it(clips):
         readers.read(clips[0])
 
 
+def test_leaving_a_stream_does_not_wait_for_a_child_that_hangs(clips):
+    started = time.monotonic()
+    with VideoReaders(workers=1) as readers:
+        stream = readers.stream(clips, FrameSampling(2))
+        next(stream)
+        children = pids(readers)
+        os.kill(children[0], signal.SIGSTOP)
+        stream.close()
+    assert time.monotonic() - started < 20
+    assert_all_end(children)
+
+
 SCRIPT = """
 import sys
 from reward.video import FrameSampling, VideoReaders
