@@ -18,7 +18,7 @@ import numpy as np
 
 from reward.dimensions import NAMES
 from reward.video import FrameSampling, read_video, write_video
-from toyworld.make import draw_clips, draw_prompts
+from toyworld.draw import draw
 from toyworld.oracle import judge
 from toyworld.perturb import Frames, add_noise, blur, halve, shift_hue
 from toyworld.world import World
@@ -76,8 +76,8 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     options = parser.parse_args()
     world = World(options.size, options.frames)
-    prompts = list(draw_prompts(options.num, options.seed))
-    clips = [clip for toy in prompts for _, clip in draw_clips(toy, options.seed, 1)]
+    drawn = list(draw(options.num, options.seed))
+    prompts, clips = [each.toy_prompt for each in drawn], [each.clip for each in drawn]
     print("| change | all | " + " | ".join(SHORT.values()) + " | ms | ms p95 |")
     print("|---" * (len(SHORT) + 4) + "|")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,17 +1,18 @@
 """Make videos with known truth: prompts in VideoVerse's form, clips that follow them or not, and the right answers.
 
 Writes videos/PROMPT_ID.mp4 (with --candidates above 1: videos/PROMPT_ID/c00.mp4 ...), prompts.json and truth.jsonl.
-In about half of the clips any one thing differs from what the prompt asks. The same seed gives the same prompts, truth
+Any one thing differs from what the prompt asks in half of the clips. The same seed gives the same prompts, truth
 and scenes, at any size and length of the clips.
 """
 
 import re
 import sys
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 from pydantic import Field
 
 from reward.config import config as verb_config
@@ -20,10 +21,7 @@ from reward.dimensions import EVENT_FOLLOWING, NAMES
 from reward.errors import InputError
 from reward.files import write_json, write_jsonl, writing
 from reward.progress import Progress
-from toyworld.clips import ToyClip, sample_clip
-from toyworld.plan import ToyPrompt
-from toyworld.questions import letters
-from toyworld.stories import sample_prompt
+from toyworld.draw import Drawn, answers_by_dimension, draw
 from toyworld.world import World
 
 PROMPTS, TRUTH, SHEET, VIDEOS = "prompts.json", "truth.jsonl", "contact_sheet.png", "videos"
@@ -61,49 +59,49 @@ def main(config: Config) -> None:
     _check_folder(config)
     with writing(config.out / TRUTH):
         _remove_earlier(config.out)
-        prompts, rows = _write_clips(config, world)
-        write_json(config.out / PROMPTS, {toy.prompt.id: toy.prompt.to_videoverse() for toy in prompts})
+        rows = _write_clips(config, world)
+        prompts = {row.drawn.toy_prompt.prompt.id: row.drawn.toy_prompt.prompt for row in rows}
+        write_json(config.out / PROMPTS, {name: prompt.to_videoverse() for name, prompt in prompts.items()})
         if config.contact_sheet:
             from toyworld.sheet import write_contact_sheet
 
-            shown = [(toy, clip) for toy in prompts for _, clip in draw_clips(toy, config.seed, config.candidates)]
-            write_contact_sheet(config.out / SHEET, world, shown[: config.contact_sheet])
-        write_jsonl(config.out / TRUTH, rows)
+            shown = [(row.drawn.toy_prompt, row.drawn.clip) for row in rows[: config.contact_sheet]]
+            write_contact_sheet(config.out / SHEET, world, shown)
+        write_jsonl(config.out / TRUTH, (row.truth for row in rows))
         save_run(config, config.out / TRUTH, {})
-    print(_summary(prompts, rows), file=sys.stderr)
+    print(_summary(rows), file=sys.stderr)
     print(f"{len(rows)} clips of {len(prompts)} prompts in {config.out}", file=sys.stderr)
 
 
-def draw_prompts(num: int, seed: int) -> Iterator[ToyPrompt]:
-    """Draw the prompts toy-000000, toy-000001, ... of a seed; the first ones are the same whatever `num`."""
-    for index in range(num):
-        yield sample_prompt(np.random.default_rng([seed, index]), f"toy-{index:06d}")
+@dataclass(frozen=True)
+class Row:
+    """A clip that was written, and its path inside the folder."""
+
+    drawn: Drawn
+    video: str
+
+    @property
+    def truth(self) -> dict[str, Any]:
+        """The line of truth.jsonl."""
+        clip = self.drawn.clip
+        answers = {"checks": list(clip.checks), "order": clip.order}
+        return {"prompt_id": self.drawn.toy_prompt.prompt.id, "video": self.video, **answers}
 
 
-def draw_clips(toy_prompt: ToyPrompt, seed: int, candidates: int) -> Iterator[tuple[str, ToyClip]]:
-    """Draw the clips of a prompt with their video's path inside the folder; the first is the same for any count."""
-    identifier = toy_prompt.prompt.id
-    for number in range(candidates):
-        name = f"{identifier}.mp4" if candidates == 1 else f"{identifier}/c{number:02d}.mp4"
-        rng = np.random.default_rng([seed, int(identifier.removeprefix("toy-")), number + 1])
-        yield f"{VIDEOS}/{name}", sample_clip(toy_prompt, rng)
-
-
-def _write_clips(config: Config, world: World) -> tuple[list[ToyPrompt], list[dict[str, Any]]]:
+def _write_clips(config: Config, world: World) -> list[Row]:
     from reward.video import write_video
 
-    prompts, rows = [], []
+    rows = []
     with Progress(config.num * config.candidates, "making clips") as progress:
-        for toy_prompt in draw_prompts(config.num, config.seed):
-            prompts.append(toy_prompt)
-            for video, clip in draw_clips(toy_prompt, config.seed, config.candidates):
-                path = config.out / video
-                path.parent.mkdir(parents=True, exist_ok=True)
-                write_video(path, world.render(clip.scene), config.fps, crf=config.crf)
-                truth = {"checks": list(clip.checks), "order": clip.order}
-                rows.append({"prompt_id": toy_prompt.prompt.id, "video": video, **truth})
-                progress.advance()
-    return prompts, rows
+        for drawn in draw(config.num, config.seed, config.candidates):
+            identifier = drawn.toy_prompt.prompt.id
+            name = f"{identifier}.mp4" if config.candidates == 1 else f"{identifier}/c{drawn.candidate:02d}.mp4"
+            path = config.out / VIDEOS / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_video(path, world.render(drawn.clip.scene), config.fps, crf=config.crf)
+            rows.append(Row(drawn, f"{VIDEOS}/{name}"))
+            progress.advance()
+    return rows
 
 
 _OWN_VIDEO = re.compile(r"toy-\d{6}(\.mp4)?")
@@ -132,18 +130,17 @@ def _remove_earlier(out: Path) -> None:
                 path.unlink()
 
 
-def _summary(prompts: list[ToyPrompt], rows: list[dict[str, Any]]) -> str:
+def _summary(rows: Sequence[Row]) -> str:
     """Return the table of how often each dimension's questions are Yes, and the order is as asked."""
-    by_id = {toy.prompt.id: toy.prompt for toy in prompts}
-    answers: dict[str, list[bool]] = {name: [] for name in NAMES}
+    asked: Counter[str] = Counter()
+    surplus: Counter[str] = Counter()
     for row in rows:
-        prompt = by_id[row["prompt_id"]]
-        if prompt.events:
-            answers[EVENT_FOLLOWING].append(row["order"] == letters(len(prompt.events)))
-        for check, truth in zip(prompt.checks, row["checks"], strict=True):
-            answers[check.dimension].append(truth)
+        prompt = row.drawn.toy_prompt.prompt
+        asked.update(check.dimension for check in prompt.checks)
+        asked[EVENT_FOLLOWING] += bool(prompt.events)
+        surplus.update(answers_by_dimension(row.drawn.toy_prompt, row.drawn.clip))
     lines = [f"{'dimension':<24} {'asked':>6} {'yes':>6}"]
-    for name, truths in answers.items():
-        rate = f"{np.mean(truths):.2f}" if truths else "-"
-        lines.append(f"{name:<24} {len(truths):>6} {rate:>6}")
+    for name in NAMES:
+        rate = f"{(asked[name] + surplus[name]) / (2 * asked[name]):.2f}" if asked[name] else "-"
+        lines.append(f"{name:<24} {asked[name]:>6} {rate:>6}")
     return "\n".join(lines)

@@ -1,11 +1,13 @@
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
 
+from reward.dimensions import NAMES
 from reward.prompts import load_prompts
 from reward.video import FrameSampling, read_video
-from toyworld.make import draw_clips, draw_prompts
+from toyworld.draw import answers_by_dimension, draw
 from toyworld.oracle import judge
 from toyworld.world import World
 from worldcritic import main
@@ -117,7 +119,22 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path, capsys):
 
 
 def test_clips_can_be_drawn_without_files():
-    (toy,) = draw_prompts(1, seed=0)
-    (path, clip), *_ = draw_clips(toy, seed=0, candidates=2)
-    assert path == "videos/toy-000000/c00.mp4"
-    assert World(32, 9).render(clip.scene).shape == (9, 32, 32, 3)
+    drawn = list(draw(2, seed=0, candidates=3))
+    assert [(each.toy_prompt.prompt.id, each.candidate) for each in drawn[2:4]] == [
+        ("toy-000000", 2),
+        ("toy-000001", 0),
+    ]
+    assert World(32, 9).render(drawn[0].clip.scene).shape == (9, 32, 32, 3)
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("candidates", [1, 3])
+def test_yes_and_no_are_balanced_in_every_dimension(seed, candidates):
+    asked, surplus = Counter(), Counter()
+    for drawn in draw(200, seed, candidates):
+        asked.update(check.dimension for check in drawn.toy_prompt.prompt.checks)
+        asked["event_following"] += 1
+        surplus.update(answers_by_dimension(drawn.toy_prompt, drawn.clip))
+    assert set(asked) == set(NAMES)
+    for name in NAMES:
+        assert 0.4 <= (asked[name] + surplus[name]) / (2 * asked[name]) <= 0.6, name

@@ -1,0 +1,57 @@
+"""Draw prompts and clips for a whole set, with Yes as often as No in every dimension."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from reward.dimensions import EVENT_FOLLOWING
+from toyworld.clips import ToyClip, sample_clip
+from toyworld.plan import ToyPrompt
+from toyworld.questions import letters
+from toyworld.stories import sample_prompt
+
+DRAWS = 8
+"""Clips drawn for one that is kept: the one that brings the Yes-rates nearest to a half."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One clip of one prompt; `candidate` counts the prompt's clips from 0."""
+
+    toy_prompt: ToyPrompt
+    candidate: int
+    clip: ToyClip
+
+
+def draw(num: int, seed: int, candidates: int = 1) -> Iterator[Drawn]:
+    """Draw the clips of the prompts toy-000000, toy-000001, ...; the first prompts are the same whatever `num`.
+
+    Each dimension's Yes-rate stays within a few questions of a half, also where a dimension is asked seldom; event
+    following counts as Yes where the events happen exactly as asked.
+    """
+    surplus: Counter[str] = Counter()
+    for index in range(num):
+        toy_prompt = sample_prompt(np.random.default_rng([seed, index]), f"toy-{index:06d}")
+        for candidate in range(candidates):
+            rng = np.random.default_rng([seed, index, candidate + 1])
+            clips = [sample_clip(toy_prompt, rng) for _ in range(DRAWS)]
+            clip = min(clips, key=lambda clip: _imbalance(surplus, answers_by_dimension(toy_prompt, clip)))
+            surplus.update(answers_by_dimension(toy_prompt, clip))
+            yield Drawn(toy_prompt, candidate, clip)
+
+
+def answers_by_dimension(toy_prompt: ToyPrompt, clip: ToyClip) -> Counter[str]:
+    """Return how many more answers are Yes than No, per dimension."""
+    prompt = toy_prompt.prompt
+    surplus: Counter[str] = Counter()
+    for check, yes in zip(prompt.checks, clip.checks, strict=True):
+        surplus[check.dimension] += 1 if yes else -1
+    if prompt.events:
+        surplus[EVENT_FOLLOWING] += 1 if clip.order == letters(len(prompt.events)) else -1
+    return surplus
+
+
+def _imbalance(surplus: Counter[str], more: Counter[str]) -> int:
+    return sum((surplus[name] + change) ** 2 for name, change in more.items())
