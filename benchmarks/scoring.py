@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import decord
 import numpy as np
 import torch
 import tyro
@@ -26,7 +27,7 @@ from reward.options import LoadOptions
 from reward.prefix import SharedPrefix
 from reward.suffixes import Suffix, chain
 from reward.tiny import Size, tiny_model, tiny_tokenizer
-from reward.video import FrameSampling, read_video, write_video
+from reward.video import Clip, FrameSampling, read_video, write_video
 from reward.wording import check_text
 
 QUESTIONS = (
@@ -76,8 +77,16 @@ class Bench:
         return [chain(self.critic.front_end.question(check_text(question))) for question in asked]
 
     def official(self, path: Path, count: int) -> list[float]:
-        """Decode, encode, prefill and generate an answer and its end, once per question."""
-        return [self.generate(self.prefix(path), suffix) for suffix in self.suffixes(count)]
+        """Decode with decord, encode, prefill and generate an answer and its end, once per question."""
+        return [self.generate(self.decord_prefix(path), suffix) for suffix in self.suffixes(count)]
+
+    def decord_prefix(self, path: Path) -> Prefix:
+        """The frames as VideoVerse's evaluation reads them: unchecked, by number."""
+        reader = decord.VideoReader(str(path))
+        indices = np.linspace(0, len(reader) - 1, FRAMES).round().astype(int)
+        fps, length = float(reader.get_avg_fps()), len(reader)
+        frames = reader.get_batch(indices).asnumpy()
+        return self.critic.front_end.prefix(Clip(frames, indices / fps, indices, length / fps, fps, length))
 
     @torch.inference_mode()
     def generate(self, prefix: Prefix, suffix: Suffix) -> float:

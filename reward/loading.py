@@ -34,14 +34,12 @@ _FILES = ["*.json", "*.safetensors", "*.txt", "*.jinja"]
 ENTRY_POINTS = "worldcritic.critics"
 
 
-def load_reward_model(name: str, options: LoadOptions) -> "RewardModel":
-    """Return the reward model of a short name, a folder or a hub id, in this order of precedence."""
-    from reward.model import RewardModel
-
+def offered(name: str, options: LoadOptions) -> "RewardModel | None":
+    """Return the reward model that a package offers under a short name, None if none does."""
     for entry_point in entry_points(group=ENTRY_POINTS, name=name):
         model: RewardModel = entry_point.load()(options)
         return model
-    return RewardModel.from_pretrained(name, options)
+    return None
 
 
 def find_folder(name: str, revision: str | None = None) -> Path:

@@ -14,7 +14,7 @@ from reward.dimensions import EVENT_FOLLOWING, NAMES
 from reward.errors import InputError
 from reward.gates import Gates, measure_gates
 from reward.options import LoadOptions
-from reward.prompts import Check, Prompt
+from reward.prompts import Check, Prompt, with_generic_questions
 
 if TYPE_CHECKING:
     from reward.video import Clip
@@ -65,19 +65,36 @@ class RewardModel:
         self.gates, self.min_answer_mass = gates, min_answer_mass
 
     @classmethod
-    def from_pretrained(cls, name: str | Path, options: LoadOptions | None = None, **settings: Any) -> "RewardModel":
-        """Load a critic from a folder or the hub, with its calibration if it has one.
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        options: LoadOptions | None = None,
+        *,
+        weights: Mapping[str, float] | None = None,
+        gates: bool = True,
+        min_answer_mass: float | None = None,
+        **load: Any,
+    ) -> "RewardModel":
+        """Load a critic by short name, from a folder or from the hub, with its calibration if it has one.
 
         The manifest is checked against weights, tokenizer and wording, the calibration against the manifest; what does
-        not match is refused with both hashes (InputError). `settings` are those of the constructor.
+        not match is refused with both hashes (InputError). `load` are fields of LoadOptions, such as device="cuda",
+        instead of `options`; `min_answer_mass` replaces the critic's own.
         """
-        from reward.loading import find_folder, load_critic
+        from reward.loading import find_folder, load_critic, offered
 
-        options = options or LoadOptions()
-        folder = find_folder(str(name), options.revision)
-        critic = load_critic(str(name), folder, options)
-        calibration = read_calibration(folder, critic.manifest.sha256)
-        return cls(critic, calibration, **{"min_answer_mass": critic.manifest.min_answer_mass, **settings})
+        weights = checked_weights(weights or {})
+        options = options or LoadOptions(**load)
+        model = offered(str(name), options)
+        if model is None:
+            folder = find_folder(str(name), options.revision)
+            critic = load_critic(str(name), folder, options)
+            calibration = read_calibration(folder, critic.manifest.sha256)
+            model = cls(critic, calibration, min_answer_mass=critic.manifest.min_answer_mass)
+        model.weights, model.gates = weights, gates
+        if min_answer_mass is not None:
+            model.min_answer_mass = min_answer_mass
+        return model
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save critic, manifest and calibration into a folder that `from_pretrained` reads."""
@@ -105,6 +122,16 @@ class RewardModel:
         """Return the reward of each clip for the prompt beside it."""
         judgements = self.critic.judge(clips, prompts)
         return [self.reward(*row) for row in zip(prompts, judgements, clips, strict=True)]
+
+    def score_files(self, paths: Sequence[str | Path], prompts: Sequence[Prompt | str]) -> list[Reward]:
+        """Return the reward of each video file; VideoError names one that cannot be read.
+
+        A prompt given as text is asked about with generic questions.
+        """
+        from reward.video import read_video
+
+        asked = [with_generic_questions("prompt", each) if isinstance(each, str) else each for each in prompts]
+        return self.score([read_video(Path(path), self.critic.sampling) for path in paths], asked)
 
     def reward(self, prompt: Prompt, judgement: Judgement, clip: "Clip | None" = None) -> Reward:
         """Turn a critic's judgement into a reward; without the clip no gate is measured."""

@@ -158,15 +158,15 @@ def _plan(candidates: Candidates, jobs: Sequence[Candidate]) -> dict[str, Any]:
 
 
 def _load(config: Config) -> "RewardModel":
-    from reward.loading import load_reward_model
-    from reward.model import checked_weights
+    from reward.model import RewardModel
 
-    weights = checked_weights(config.weights)
-    model = load_reward_model(config.critic, LoadOptions(**{name: getattr(config, name) for name in _LOAD_OPTIONS}))
-    model.weights, model.gates = weights, config.gates
-    if config.min_answer_mass is not None:
-        model.min_answer_mass = config.min_answer_mass
-    return model
+    return RewardModel.from_pretrained(
+        config.critic,
+        LoadOptions(**{name: getattr(config, name) for name in _LOAD_OPTIONS}),
+        weights=config.weights,
+        gates=config.gates,
+        min_answer_mass=config.min_answer_mass,
+    )
 
 
 def _score(model: "RewardModel", jobs: Sequence[Candidate], out: Path, config: Config) -> list[Row]:

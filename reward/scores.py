@@ -28,6 +28,11 @@ def _known_dimension(spelling: Any) -> str:
         raise ValueError(str(error)) from None
 
 
+def _identity(critic: Any) -> Any:
+    """Take a bare name for a critic's identity, as rows from elsewhere may give it."""
+    return {"name": critic} if isinstance(critic, str) else critic
+
+
 SCORED = ("ok", "partial")
 """States of rows that have a reward; in a partial one some answers do not count."""
 _ROUNDING = 1e-6
@@ -74,7 +79,7 @@ class ScoreRow:
     dimensions: Mapping[_DimensionName, _MaybeNumber] = field(default_factory=dict)
     questions: tuple[ScoredCheck, ...] = ()
     events: ScoredEvents | None = None
-    critic: Mapping[str, Any] | None = None
+    critic: Annotated[Mapping[str, Any] | None, BeforeValidator(_identity)] = None
     where: str = ""
     """File and line, for error messages."""
 
@@ -127,8 +132,6 @@ def _row(record: Mapping[str, Any], where: str) -> ScoreRow:
         message = fault["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: not a row of `worldcritic score`: field {field!r}: {message}{given}") from None
     check_id(row.prompt_id, where)
-    if row.status in SCORED and row.critic is None:
-        raise InputError(f"{where}: field 'critic' is missing; without it rewards cannot be compared")
     if row.status not in SCORED and math.isfinite(row.reward):
         raise InputError(f"{where}: status {row.status!r} with a reward; only {' and '.join(SCORED)} rows have one")
     if row.events is not None:
@@ -145,9 +148,9 @@ def _check_events(events: ScoredEvents, where: str) -> None:
 
 
 def _refuse_mixed_critics(rows: list[ScoreRow]) -> None:
-    with_critic = [row for row in rows if row.critic is not None]
-    for row in with_critic[1:]:
-        first = with_critic[0]
+    scored = [row for row in rows if row.status in SCORED]
+    for row in scored[1:]:
+        first = scored[0]
         if row.critic != first.critic:
             raise InputError(
                 f"{row.where}: scored by another critic than {first.where}: {_differences(first, row)}; "

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from reward import FakeCritic, InputError, LoadOptions, RewardModel
+from reward import FakeCritic, InputError, LoadOptions, RewardModel, VideoError
 from reward.calibration import Calibration, Platt
 from reward.critic import VideoCritic
-from reward.loading import load_reward_model, zero_shot_manifest
+from reward.loading import zero_shot_manifest
 from reward.prompts import Check, Prompt
 from reward.tiny import tiny_model
-from reward.video import Clip
+from reward.video import Clip, write_video
 
 ON_CPU = LoadOptions(device="cpu")
 PROMPT = Prompt("p", "text", ("It falls.",), (Check("mechanics", "Does it fall?"), Check("depth_3d", "Is it near?")))
@@ -148,19 +148,19 @@ def test_a_calibration_that_is_none_is_refused(folder, maps):
 @pytest.mark.parametrize("name", ["/no/such/folder", "a/b/c", "has space"])
 def test_an_unknown_critic_is_one_clear_error(name):
     with pytest.raises(InputError, match="short names are: fake, toyworld"):
-        load_reward_model(name, ON_CPU)
+        RewardModel.from_pretrained(name, ON_CPU)
 
 
 def test_a_hub_that_cannot_be_reached_is_one_clear_error(monkeypatch, tmp_path):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(InputError, match="the hub does not give it"):
-        load_reward_model("nobody/nothing", ON_CPU)
+        RewardModel.from_pretrained("nobody/nothing", ON_CPU)
 
 
 def test_a_folder_without_a_model_is_one_clear_error(tmp_path):
     with pytest.raises(InputError, match=r"no config\.json"):
-        load_reward_model(str(tmp_path), ON_CPU)
+        RewardModel.from_pretrained(str(tmp_path), ON_CPU)
 
 
 def test_a_device_that_is_not_here_is_one_clear_error(saved):
@@ -169,10 +169,23 @@ def test_a_device_that_is_not_here_is_one_clear_error(saved):
 
 
 def test_the_embedded_critic_is_the_same_every_time_and_says_that_it_is_untrained():
-    first, second = (load_reward_model("toyworld", ON_CPU) for _ in range(2))
+    first, second = (RewardModel.from_pretrained("toyworld", ON_CPU) for _ in range(2))
     assert first.identity == second.identity
     assert first.identity["trained"] is False
     assert answers(first) == answers(second)
+
+
+def test_files_are_scored_by_prompt_or_plain_text(tmp_path):
+    clip = noise_clip()
+    write_video(tmp_path / "a.mp4", clip.frames, fps=8)
+    model = RewardModel.from_pretrained("fake", num_frames=4, weights={"mechanics": 3})
+    checked, generic = model.score_files([tmp_path / "a.mp4"] * 2, [PROMPT, "A ball falls."])
+    assert len(checked.answers) == 2
+    assert len(generic.answers) == 9
+    p, near = (answer.p_yes for answer in checked.answers)
+    assert checked.scalar == pytest.approx((checked.order.expected_lcs + 3 * p + near) / 5)
+    with pytest.raises(VideoError, match=r"gone\.mp4"):
+        model.score_files([tmp_path / "gone.mp4"], [PROMPT])
 
 
 def test_a_fake_critic_has_nothing_to_save(tmp_path):

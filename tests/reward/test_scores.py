@@ -82,8 +82,7 @@ def test_a_partial_row_has_a_reward_and_an_ok_one_may_have_none(write: Callable[
         ({"events": {"n": 2, "expected_lcs": 1.0, "order": "C"}}, "not made of different letters"),
         ({"events": {"n": 2, "expected_lcs": 1.0, "order": "AA"}}, "not made of different letters"),
         ({"events": {"n": 0, "expected_lcs": 0.0, "order": ""}}, "field 'events.n'"),
-        ({"critic": None}, "field 'critic' is missing"),
-        ({"critic": "toy"}, "field 'critic'"),
+        ({"critic": 3}, "field 'critic'"),
         ({"status": "error"}, "status 'error' with a reward"),
     ],
 )
@@ -110,6 +109,14 @@ def test_a_video_scored_twice_is_refused_with_both_lines(write: Callable[..., Pa
     path = write(ROW, {**ROW, "video": "other.mp4"}, {**ROW, "reward": 0.7})
     with pytest.raises(InputError, match=r"scores.jsonl:3: video 'p1.mp4' .* first at .*scores.jsonl:1"):
         load_scores(path)
+
+
+def test_rows_from_elsewhere_may_name_their_critic_or_leave_it_out(write: Callable[..., Path]) -> None:
+    least = {"prompt_id": "p1", "video": "p1.mp4", "status": "ok", "reward": 0.5}
+    assert load_scores(write(least))[0].critic is None
+    assert load_scores(write({**least, "critic": "toy"}))[0].critic == {"name": "toy"}
+    with pytest.raises(InputError, match="another critic"):
+        load_scores(write(least, {**least, "video": "b.mp4", "critic": "toy"}))
 
 
 def test_two_critics_are_refused_by_name_and_difference(write: Callable[..., Path]) -> None:
