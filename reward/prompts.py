@@ -62,11 +62,12 @@ class Prompt:
         }
 
 
-def load_prompts(path: Path) -> dict[str, Prompt]:
+def load_prompts(path: str | Path) -> dict[str, Prompt]:
     """Read a prompt file (`.json` VideoVerse, `.jsonl`, else plain text) into prompts by id, in file order.
 
     Raises InputError naming file, id and field for anything missing, mistyped or given twice.
     """
+    path = Path(path)
     if path.suffix == ".json":
         prompts = list(_from_videoverse(path))
     elif path.suffix == ".jsonl":

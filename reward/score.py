@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
@@ -72,6 +72,8 @@ class Config(LoadOptions):
     """Processes that decode videos ahead of the critic."""
     decode_seconds: Annotated[float, pydantic.Field(gt=0)] = 60.0
     """A video that takes longer to decode is given up."""
+    decoder: Literal["auto", "pyav", "decord"] = "auto"
+    """Who reads the pixels: auto is pyav; decord only after the same check of the file."""
 
 
 def main(config: Config) -> int:
@@ -184,7 +186,7 @@ def _score(model: "RewardModel", jobs: Sequence[Candidate], out: Path, config: C
             del rows[key]
     todo = [job for key, job in wanted.items() if key not in rows]
     with (
-        VideoReaders(workers=config.workers, seconds=config.decode_seconds) as readers,
+        VideoReaders(config.workers, config.decode_seconds, backend=config.decoder) as readers,
         Progress(len(todo), "scoring") as progress,
     ):
         for row in score_candidates(model, todo, readers, at_once=max(config.batch_size or 0, 8)):

@@ -280,10 +280,10 @@ def test_frozen_clips_are_said_and_not_paid(world, capsys):
     assert "1 frozen or black" in capsys.readouterr().err
 
 
-def test_a_decoder_that_hangs_is_killed_and_the_others_go_on(world):
+def test_a_pipe_in_place_of_a_video_does_not_hang_the_others(world):
     (world / "videos" / "lamp.mp4").unlink()
     os.mkfifo(world / "videos" / "lamp.mp4")
-    assert score(world, "--decode_seconds", "3") == 3
+    assert score(world, "--decode_seconds", "20") == 3
     assert [row["status"] for row in rows(world / "scores.jsonl")] == ["ok", "ok", "error", "ok"]
 
 
