@@ -17,7 +17,7 @@ setup: .venv/installed
 	touch $@
 
 demo: setup
-	$(BIN)/worldcritic toyworld --out $(DEMO) --num 12 --candidates 4 --seed 0 --overwrite
+	$(BIN)/worldcritic toyworld --out $(DEMO) --num 16 --candidates 4 --seed 0 --overwrite
 	$(BIN)/worldcritic score --critic toyworld --prompts $(DEMO)/prompts.json --videos $(DEMO)/videos --out $(DEMO)/scores.jsonl --overwrite
 	$(BIN)/worldcritic rank --scores $(DEMO)/scores.jsonl --out $(DEMO)/best.jsonl --overwrite
 	$(BIN)/worldcritic evaluate --scores $(DEMO)/scores.jsonl --prompts $(DEMO)/prompts.json --out $(DEMO)/report.json --overwrite
