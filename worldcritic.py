@@ -9,6 +9,7 @@ VERBS = {
     "score": ("reward.score", "score a folder of videos in ten dimensions"),
     "rank": ("reward.rank", "pick the best of N videos per prompt"),
     "evaluate": ("reward.evaluate", "VideoVerse's official totals from results or scores"),
+    "dataset": ("distill.dataset", "make SFT data from teacher labels"),
     "toyworld": ("toyworld.make", "make videos with known truth, to try everything offline"),
 }
 

@@ -1,58 +1,33 @@
 """Score rows: what `worldcritic score` says of each video, read back and checked."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, Strict, StrictInt, TypeAdapter, ValidationError, WrapValidator
+from pydantic import Field, StrictInt, TypeAdapter, ValidationError
 
 from reward.answers import letters
-from reward.dimensions import dimension_name
 from reward.errors import InputError
+from reward.fields import DimensionName, MaybeNumber, MaybePositive, MaybeProbability, Named, first_fault
 from reward.files import check_id, read_jsonl
 from reward.prompts import MAX_EVENTS
-
-
-def _missing_as_nan(value: Any, validate: Callable[[Any], float]) -> float:
-    return math.nan if value is None else validate(value)
-
-
-def _known_dimension(spelling: Any) -> str:
-    if not isinstance(spelling, str):
-        raise ValueError(f"a dimension is a string, not {type(spelling).__name__}")
-    try:
-        return dimension_name(spelling)
-    except InputError as error:
-        raise ValueError(str(error)) from None
-
-
-def _identity(critic: Any) -> Any:
-    """Take a bare name for a critic's identity, as rows from elsewhere may give it."""
-    return {"name": critic} if isinstance(critic, str) else critic
-
 
 SCORED = ("ok", "partial")
 """States of rows that have a reward; in a partial one some answers do not count."""
 _ROUNDING = 1e-6
 """An expectation may exceed its bound by the rounding of the sum that it is."""
 
-_Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
-_MaybeNumber = Annotated[_Number, WrapValidator(_missing_as_nan)]
-_MaybePositive = Annotated[_Number, Field(ge=0), WrapValidator(_missing_as_nan)]
-_MaybeProbability = Annotated[_Number, Field(ge=0, le=1), WrapValidator(_missing_as_nan)]
-_DimensionName = Annotated[str, BeforeValidator(_known_dimension)]
-
 
 @dataclass(frozen=True)
 class ScoredCheck:
     """The answer to one check: `p_yes` in [0, 1], and how probable any Yes or No was; NaN where there is none."""
 
-    dimension: _DimensionName
+    dimension: DimensionName
     question: str
-    p_yes: _MaybeProbability
-    answer_mass: _MaybePositive = math.nan
+    p_yes: MaybeProbability
+    answer_mass: MaybePositive = math.nan
 
 
 @dataclass(frozen=True)
@@ -60,9 +35,9 @@ class ScoredEvents:
     """The answer about `n` events: E[LCS] in [0, n], NaN if none; the most probable order, "" if no event happens."""
 
     n: Annotated[StrictInt, Field(ge=1, le=MAX_EVENTS)]
-    expected_lcs: _MaybePositive
+    expected_lcs: MaybePositive
     order: str | None
-    answer_mass: _MaybePositive = math.nan
+    answer_mass: MaybePositive = math.nan
 
 
 @dataclass(frozen=True)
@@ -72,14 +47,14 @@ class ScoreRow:
     prompt_id: str
     video: Annotated[str, Field(min_length=1)]
     status: str
-    reward: _MaybeNumber
-    reward_std: _MaybePositive = math.nan
+    reward: MaybeNumber
+    reward_std: MaybePositive = math.nan
     sha256: str | None = None
     error: str | None = None
-    dimensions: Mapping[_DimensionName, _MaybeNumber] = field(default_factory=dict)
+    dimensions: Mapping[DimensionName, MaybeNumber] = field(default_factory=dict)
     questions: tuple[ScoredCheck, ...] = ()
     events: ScoredEvents | None = None
-    critic: Annotated[Mapping[str, Any] | None, BeforeValidator(_identity)] = None
+    critic: Annotated[Mapping[str, Any] | None, Named] = None
     where: str = ""
     """File and line, for error messages."""
 
@@ -126,11 +101,7 @@ def _row(record: Mapping[str, Any], where: str) -> ScoreRow:
     try:
         row = _ROW.validate_python({**record, "where": where})
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        field = ".".join(str(part) for part in fault["loc"])
-        given = "" if fault["type"] == "missing" else f" (got {str(fault['input'])[:80]!r})"
-        message = fault["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where}: not a row of `worldcritic score`: field {field!r}: {message}{given}") from None
+        raise InputError(f"{where}: not a row of `worldcritic score`: {first_fault(error)}") from None
     check_id(row.prompt_id, where)
     if row.status not in SCORED and math.isfinite(row.reward):
         raise InputError(f"{where}: status {row.status!r} with a reward; only {' and '.join(SCORED)} rows have one")

@@ -1,0 +1,1 @@
+"""Making a critic: teachers, label journal, SFT data, SFT and calibration."""

@@ -1,0 +1,46 @@
+"""Field types that rows from files share, for pydantic, and the one line that says what is wrong with a row."""
+
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, Strict, ValidationError, WrapValidator
+
+from reward.dimensions import dimension_name
+from reward.errors import InputError
+
+
+def _missing_as_nan(value: Any, validate: Callable[[Any], float]) -> float:
+    return math.nan if value is None else validate(value)
+
+
+def _known_dimension(spelling: Any) -> str:
+    if not isinstance(spelling, str):
+        raise ValueError(f"a dimension is a string, not {type(spelling).__name__}")
+    try:
+        return dimension_name(spelling)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+
+
+def _named(identity: Any) -> Any:
+    return {"name": identity} if isinstance(identity, str) else identity
+
+
+Number = Annotated[float, Strict(), Field(allow_inf_nan=False)]
+MaybeNumber = Annotated[Number, WrapValidator(_missing_as_nan)]
+"""null is read as NaN, here and in the two below."""
+MaybePositive = Annotated[Number, Field(ge=0), WrapValidator(_missing_as_nan)]
+MaybeProbability = Annotated[Number, Field(ge=0, le=1), WrapValidator(_missing_as_nan)]
+DimensionName = Annotated[str, BeforeValidator(_known_dimension)]
+"""Our name of a dimension, from our spelling or VideoVerse's."""
+Named = BeforeValidator(_named)
+"""Takes a bare name for an identity {"name": ...}, as rows from elsewhere may give it."""
+
+
+def first_fault(error: ValidationError) -> str:
+    """Return "field 'x': what is wrong (got 'y')" for the first thing that pydantic found."""
+    fault = error.errors(include_url=False)[0]
+    name = ".".join(str(part) for part in fault["loc"])
+    given = "" if fault["type"] == "missing" else f" (got {str(fault['input'])[:80]!r})"
+    return f"field {name!r}: {fault['msg'].removeprefix('Value error, ')}{given}"
