@@ -63,9 +63,10 @@ class PackedBatch:
     shares: Tensor
     weights: Tensor
 
-    def to(self, device: torch.device | str) -> "PackedBatch":
-        """Return the batch on a device."""
-        return PackedBatch(**{name: value.to(device) for name, value in vars(self).items()})
+    def to(self, device: torch.device | str, dtype: torch.dtype = torch.float32) -> "PackedBatch":
+        """Return the batch on a device, its patches in the model's number format."""
+        moved = {name: value.to(device) for name, value in vars(self).items()}
+        return PackedBatch(**(moved | {"patches": self.patches.to(device, dtype)}))
 
 
 def pack_batch(videos: Sequence[tuple[Prefix, Sequence[Asked]]]) -> PackedBatch:
@@ -97,30 +98,32 @@ def pack_batch(videos: Sequence[tuple[Prefix, Sequence[Asked]]]) -> PackedBatch:
     )
 
 
-def forward(network: Any, batch: PackedBatch, vision: Any = None) -> Tensor:
-    """Run a Qwen-VL model (not its language head) on a batch on its device; hidden states (B, L, hidden).
+def predictions(model: Any, batch: PackedBatch, vision: Any = None) -> Tensor:
+    """Run a Qwen-VL model with its language head on a batch on its device; log-probabilities (R, vocabulary), float32.
 
-    `vision` is the output of the model's `get_video_features` where it was computed already.
+    The model is called as a whole, so that wrappers (DDP, FSDP, peft) see it. `vision` is the output of the model's
+    `get_video_features` where it was computed already.
     """
-    mask = torch.zeros(batch.sees.shape, dtype=network.dtype, device=batch.ids.device)
+    mask = torch.zeros(batch.sees.shape, dtype=batch.patches.dtype, device=batch.ids.device)
     mask = mask.masked_fill_(~batch.sees, torch.finfo(mask.dtype).min)[:, None]
     if vision is None:
-        seen = {"pixel_values_videos": batch.patches.to(network.dtype), "video_grid_thw": batch.grids}
+        seen = {"pixel_values_videos": batch.patches, "video_grid_thw": batch.grids}
     else:
         seen = {"mm_encoder_outputs": {"video": vision}}
-    return network.model(
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask, use_cache=False, **seen
-    ).last_hidden_state
+    columns, where = batch.columns.unique(return_inverse=True)
+    logits = model(
+        input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask, use_cache=False,
+        logits_to_keep=columns, **seen,
+    ).logits  # fmt: skip
+    return logits[batch.rows, where].float().log_softmax(dim=-1)
 
 
-def packed_loss(network: Any, batch: PackedBatch) -> tuple[Tensor, dict[str, Tensor]]:
+def packed_loss(model: Any, batch: PackedBatch, vision: Any = None) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the weighted mean cross-entropy over the batch's predictions, and per prediction `losses` (R,).
 
     The cross-entropy against (target, share) pairs is -sum_k share_k log p(target_k), p over the whole vocabulary.
     """
-    hidden = forward(network, batch)[batch.rows, batch.columns]
-    log_p = network.lm_head(hidden).float().log_softmax(dim=-1)
-    losses = -(batch.shares * log_p.gather(1, batch.targets)).sum(dim=1)
+    losses = -(batch.shares * predictions(model, batch, vision).gather(1, batch.targets)).sum(dim=1)
     return (batch.weights * losses).sum() / batch.weights.sum(), {"losses": losses.detach()}
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from reward.packed import pack_batch, packed_loss, soft_answer, text_answer
 from reward.frontend import FrontEnd
+from reward.packed import pack_batch, packed_loss, soft_answer, text_answer
 from reward.tokens import answer_tokens
 from reward.video import Clip
 from reward.wording import check_text, order_answer, order_text
