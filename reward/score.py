@@ -5,7 +5,6 @@ same command again goes on where it stopped. Exit code 3: some rows failed.
 """
 
 import dataclasses
-import hashlib
 import json
 import math
 import sys
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
-from reward.candidates import Candidate, Candidates, find_candidates, read_candidates
+from reward.candidates import Candidate, Candidates, find_candidates, in_shard, read_candidates, say_missing
 from reward.config import config, save_run
 from reward.dimensions import NAMES
 from reward.errors import InputError
@@ -29,7 +28,6 @@ from reward.prompts import load_prompts
 if TYPE_CHECKING:
     from reward.model import RewardModel
 
-_SHOWN = 10
 _LOAD_OPTIONS = tuple(field.name for field in dataclasses.fields(LoadOptions))
 
 Key = tuple[str, str]
@@ -81,8 +79,9 @@ def main(config: Config) -> int:
     if config.shard_index >= config.num_shards:
         raise InputError(f"--shard_index {config.shard_index} must be below --num_shards {config.num_shards}")
     candidates = _find(config)
-    _list(candidates)
-    jobs = [candidate for candidate in candidates.found if _in_shard(candidate, config)][: config.limit]
+    say_missing(candidates)
+    jobs = [candidate for candidate in candidates.found if in_shard(candidate, config.num_shards, config.shard_index)]
+    jobs = jobs[: config.limit]
     if not jobs:
         raise InputError("no video to score: none is named after a prompt id of the prompt file")
     if config.dry_run:
@@ -128,25 +127,6 @@ def _videos_folder(config: Config) -> Path:
         return config.videos
     assert config.manifest is not None
     return config.manifest.parent
-
-
-def _list(candidates: Candidates) -> None:
-    """Say before anything starts what is missing and what is left over."""
-    missing = [candidate.video for candidate in candidates.found if not candidate.path.exists()]
-    lists = {
-        "prompts without a video": candidates.without_video,
-        "files that do not exist": missing,
-        "videos of no known prompt": candidates.unmatched,
-    }
-    for what, names in lists.items():
-        if names:
-            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-            print(f"{len(names)} {what}: {', '.join(names[:_SHOWN])}{more}", file=sys.stderr)
-
-
-def _in_shard(candidate: Candidate, config: Config) -> bool:
-    digest = hashlib.sha256(candidate.prompt.id.encode()).digest()
-    return int.from_bytes(digest[:8]) % config.num_shards == config.shard_index
 
 
 def _plan(candidates: Candidates, jobs: Sequence[Candidate]) -> dict[str, Any]:
