@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from distill.balance import Balance, balance_rows
-from distill.exports import Format, export_files, write_export
+from distill.formats import Format, export_files, write_export
 from distill.mismatched import mismatched_rows
 from distill.resolve import Resolved, Rule, resolve
 from distill.rows import Row, write_rows

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from distill.balance import balance_rows, masses
-from distill.exports import as_messages
+from distill.formats import as_messages
 from distill.mismatched import may_be_asked_elsewhere, mismatched_rows, words
 from distill.rows import Row, load_rows
 from distill.split import check_disjoint, split_rows
