@@ -10,6 +10,7 @@ VERBS = {
     "rank": ("reward.rank", "pick the best of N videos per prompt"),
     "evaluate": ("reward.evaluate", "VideoVerse's official totals from results or scores"),
     "dataset": ("distill.dataset", "make SFT data from teacher labels"),
+    "calibrate": ("distill.calibrate", "calibrate a critic on labelled videos"),
     "toyworld": ("toyworld.make", "make videos with known truth, to try everything offline"),
 }
 

@@ -21,7 +21,8 @@ from reward.files import read_json, write_json
 
 FILE_NAME = "calibration.json"
 POOLED = "pooled"
-_EDGE = 1e-7
+EDGE = 1e-7
+"""p_yes is kept this far from 0 and 1 before its logit is taken."""
 
 
 @config
@@ -134,7 +135,7 @@ def write_calibration(folder: Path, calibration: Calibration) -> None:
 
 
 def _logit(p: float) -> float:
-    p = min(max(p, _EDGE), 1 - _EDGE)
+    p = min(max(p, EDGE), 1 - EDGE)
     return math.log(p) - math.log1p(-p)
 
 

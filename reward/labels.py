@@ -12,7 +12,7 @@ from reward.dimensions import EVENT_FOLLOWING
 from reward.errors import InputError
 from reward.fields import DimensionName, Named, Number, first_fault
 from reward.files import check_id, read_jsonl
-from reward.prompts import MAX_EVENTS, Check, Prompt
+from reward.prompts import MAX_EVENTS
 
 ANSWERED = "answer"
 """The one state that is a label; "refusal", "unparsed" and "error" are not."""
@@ -140,16 +140,3 @@ def answered(rows: list[LabelRow]) -> list[LabelRow]:
     if not found:
         raise InputError(f"{rows[0].where.rsplit(':', 1)[0]}: no row has state 'answer', so there is no label")
     return found
-
-
-def as_prompt(rows: list[LabelRow]) -> Prompt:
-    """Return one prompt that asks every question of these rows, which are about one video, in their order.
-
-    Raises InputError where they ask about two different lists of events.
-    """
-    checks = dict.fromkeys((row.dimension, row.question) for row in rows if row.kind == "check")
-    orders = [row.events or () for row in rows if row.kind == "order"]
-    if len(set(orders)) > 1:
-        raise InputError(f"{rows[0].where}: {rows[0].video} is labelled with two different lists of events")
-    asked = tuple(Check(dimension, question) for dimension, question in checks)
-    return Prompt(rows[0].prompt_id, rows[0].t2v_prompt, orders[0] if orders else (), asked)

@@ -1,5 +1,6 @@
 """Bootstrap intervals that resample prompts, because answers about one prompt or one video go together."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,37 @@ def mean_intervals(
 ) -> list[Interval]:
     """Return the bootstrap percentile interval of each column's mean over prompts; `values` (C, K) are finite."""
     return _intervals(np.asarray(values, float), np.ones(len(values)), resamples, seed, confidence)
+
+
+def statistic_interval(
+    statistic: Callable[[np.ndarray], float],
+    clusters: np.ndarray,
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Interval:
+    """Return the percentile interval of any statistic of N rows, whole clusters (prompts) drawn with replacement.
+
+    `clusters` (N,) names each row's prompt; `statistic` takes row weights (N,), how often the row's prompt was drawn,
+    and returns a float. Draws for which it is NaN are left out; where that is every tenth or more, there is no
+    interval.
+    """
+    names, place = np.unique(clusters, return_inverse=True)
+    if len(names) < 2:
+        return Interval(None, None, f"{len(names)} prompt{'s' * (len(names) != 1)}; an interval needs two")
+    generator = np.random.default_rng(seed)
+    drawn = np.empty(resamples)
+    for i in range(resamples):
+        times = np.bincount(generator.integers(len(names), size=len(names)), minlength=len(names))
+        drawn[i] = statistic(times[place].astype(float))
+    known = drawn[~np.isnan(drawn)]
+    if len(known) <= 0.9 * resamples:
+        return Interval(None, None, "not defined in many resamples: too few prompts or answers of one kind")
+    if np.ptp(known) < ALIKE:
+        return Interval(None, None, f"the same in all resamples of {len(names)} prompts")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(known, (tail, 1 - tail))
+    return Interval(float(low), float(high))
 
 
 def _intervals(
