@@ -9,7 +9,9 @@ VERBS = {
     "score": ("reward.score", "score a folder of videos in ten dimensions"),
     "rank": ("reward.rank", "pick the best of N videos per prompt"),
     "evaluate": ("reward.evaluate", "VideoVerse's official totals from results or scores"),
+    "label": ("distill.label", "have a teacher answer the questions about videos"),
     "dataset": ("distill.dataset", "make SFT data from teacher labels"),
+    "sft": ("distill.sft", "train a critic on SFT data"),
     "calibrate": ("distill.calibrate", "calibrate a critic on labelled videos"),
     "toyworld": ("toyworld.make", "make videos with known truth, to try everything offline"),
 }

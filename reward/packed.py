@@ -107,7 +107,7 @@ def predictions(model: Any, batch: PackedBatch, vision: Any = None) -> Tensor:
     mask = torch.zeros(batch.sees.shape, dtype=batch.patches.dtype, device=batch.ids.device)
     mask = mask.masked_fill_(~batch.sees, torch.finfo(mask.dtype).min)[:, None]
     if vision is None:
-        seen = {"pixel_values_videos": batch.patches, "video_grid_thw": batch.grids}
+        seen: dict[str, Any] = {"pixel_values_videos": batch.patches, "video_grid_thw": batch.grids}
     else:
         seen = {"mm_encoder_outputs": {"video": vision}}
     columns, where = batch.columns.unique(return_inverse=True)

@@ -1,0 +1,163 @@
+"""`worldcritic sft` through the console command, with tiny models."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from reward import RewardModel
+from reward.prompts import Check, Prompt
+from reward.video import write_video
+from reward.wording import order_text
+from worldcritic import main
+
+one_family = pytest.mark.parametrize("model", ["qwen3_vl"], indirect=True)
+
+EVENTS = ["It gets bright.", "It gets dark."]
+
+
+def make_rows(folder, count, start):
+    """Bright or dark clips, and questions that tell them apart."""
+    rows = []
+    for i in range(start, start + count):
+        bright = i % 2 == 0
+        rng = np.random.default_rng(i)
+        frames = rng.integers(0, 60, (8, 32, 32, 3), dtype=np.uint8) + (190 if bright else 0)
+        name = f"v{i:03d}.mp4"
+        write_video(folder / name, frames.astype(np.uint8), fps=8)
+        common = {"video_path": name, "t2v_prompt": f"A prompt, number {i}.", "prompt_id": f"p{i:03d}"}
+        rows.append(
+            {**common, "dimension": "Mechanics", "question": "Is it bright?", "target": "Yes" if bright else "No"}
+        )
+        rows.append({**common, "dimension": "3d_depth", "question": "Is it dark?", "target": "No" if bright else "Yes"})
+        order = {"question": order_text(EVENTS), "events": EVENTS, "target": "A" if bright else "B"}
+        rows.append({**common, "dimension": "event_following", **order})
+    return rows
+
+
+def write(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def data(tmp_path, tokenizer, model):
+    write(tmp_path / "train.jsonl", make_rows(tmp_path, 12, 0))
+    write(tmp_path / "validation.jsonl", make_rows(tmp_path, 4, 100))
+    model.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    return tmp_path
+
+
+def sft(data, *more, out="run"):
+    fixed = ["--model", str(data / "base"), "--train_file", str(data / "train.jsonl"), "--videos", str(data)]
+    small = ["--video_frames", "4", "--max_pixels", "1024", "--device", "cpu", "--workers", "0", "--report_to", "none"]
+    return main(["sft", *fixed, *small, "--out", str(data / out), *more])
+
+
+def test_a_critic_learns_is_saved_and_scores(data, capsys):
+    """What could not be told apart before is told apart after, on videos that were not trained on."""
+    assert sft(data, "--lr", "1e-3", "--epochs", "10", "--eval_steps", "10", "--batch_size", "4") == 0
+    table = capsys.readouterr().err
+    assert "mechanics" in table
+    critic = RewardModel.from_pretrained(data / "run" / "critic", device="cpu", min_answer_mass=0)
+    assert critic.identity["trained"]
+    prompt = Prompt("p", "x", tuple(EVENTS), (Check("mechanics", "Is it bright?"), Check("depth_3d", "Is it dark?")))
+    names = [data / "v100.mp4", data / "v101.mp4"]
+    bright, dark = critic.score_files(names, [prompt, prompt])
+    assert bright.answers[0].p_yes > 0.8 > 0.2 > dark.answers[0].p_yes
+    assert bright.answers[1].p_yes < 0.2 < 0.8 < dark.answers[1].p_yes
+    assert (bright.order.best, dark.order.best) == ("A", "B")
+    assert min(answer.answer_mass for answer in bright.answers) > 0.9
+    record = json.loads((data / "run" / "critic" / "training.json").read_text())
+    assert len(record["prompt_ids"]) == len(record["video_sha256"]) == 12
+
+
+@one_family
+def test_lora_saves_an_adapter_on_its_base(data):
+    assert sft(data, "--lora", "--lora_r", "4", "--lr", "1e-3", "--max_steps", "2", "--eval_steps", "2") == 0
+    folder = data / "run" / "critic"
+    assert (folder / "adapter_model.safetensors").exists()
+    assert not (folder / "model.safetensors").exists()
+    manifest = json.loads((folder / "worldcritic.json").read_text())
+    assert manifest["base_model"] == str(data / "base")
+    assert RewardModel.from_pretrained(folder, device="cpu").identity["trained"]
+
+
+def weights(folder):
+    from safetensors.torch import load_file
+
+    return load_file(folder / "critic" / "model.safetensors")
+
+
+@one_family
+def test_resuming_gives_the_same_weights_to_the_bit(data):
+    (data / "validation.jsonl").unlink()
+    steps = ["--lr", "1e-3", "--eval_steps", "2", "--batch_size", "3", "--epochs", "2"]
+    assert sft(data, *steps, out="whole") == 0
+    assert sft(data, *steps, out="parts") == 0
+    for path in (data / "parts").glob("checkpoint-*"):
+        if not path.name.endswith("-6"):
+            continue
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+    assert sft(data, *steps, "--resume", out="parts") == 0
+    whole, parts = weights(data / "whole"), weights(data / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+@one_family
+def test_the_best_weights_are_saved_not_the_last(data):
+    steps = ["--lr", "0.03", "--eval_steps", "1", "--max_steps", "6", "--keep", "9", "--batch_size", "4"]
+    assert sft(data, *steps) == 0
+    folders = list((data / "run").glob("checkpoint-*"))
+    state = json.loads((max(folders, key=lambda path: int(path.name[11:])) / "trainer_state.json").read_text())
+    nll = {entry["step"]: entry["eval_nll"] for entry in state["log_history"] if "eval_nll" in entry}
+    best = min(nll, key=nll.__getitem__)
+    assert best != max(nll), "the run did not get worse at its end, so it proves nothing"
+    saved = AutoModelForImageTextToText.from_pretrained(data / "run" / f"checkpoint-{best}")
+    kept = AutoModelForImageTextToText.from_pretrained(data / "run" / "critic").state_dict()
+    assert all(torch.equal(value, kept[name]) for name, value in saved.state_dict().items())
+
+
+@one_family
+def test_accumulating_batches_equals_one_large_batch(data):
+    (data / "validation.jsonl").unlink()
+    assert sft(data, "--lr", "1e-3", "--max_steps", "1", "--batch_size", "4", out="large") == 0
+    assert sft(data, "--lr", "1e-3", "--max_steps", "1", "--accumulate", "4", out="small") == 0
+    large, small = weights(data / "large"), weights(data / "small")
+    worst = max(float((large[name] - small[name]).abs().max()) for name in large)
+    assert worst <= 1e-5
+
+
+@one_family
+def test_a_loss_that_is_no_number_stops_and_names_the_videos(data, capsys):
+    from safetensors.torch import load_file, save_file
+
+    broken = load_file(data / "base" / "model.safetensors")
+    name = next(name for name in broken if "norm" in name)
+    broken[name] = broken[name] * float("nan")
+    save_file(broken, data / "base" / "model.safetensors", metadata={"format": "pt"})
+    assert sft(data) == 1
+    error = capsys.readouterr().err
+    assert "loss of step 1 is nan" in error
+    assert ".mp4" in error
+
+
+@one_family
+def test_bad_input_is_one_clear_line(data, capsys):
+    assert sft(data, "--train_file", str(data / "gone.jsonl")) == 2
+    assert "training file" in capsys.readouterr().err
+    assert sft(data, "--videos", str(data / "base")) == 2
+    assert "v000.mp4 does not exist (16 of 16 videos are missing)" in capsys.readouterr().err
+    write(data / "validation.jsonl", make_rows(data, 1, 0))
+    assert sft(data) == 2
+    assert "in the training and in the validation file" in capsys.readouterr().err
+    (data / "validation.jsonl").unlink()
+    (data / "run" / "checkpoint-3").mkdir(parents=True)
+    assert sft(data) == 2
+    assert "--resume" in capsys.readouterr().err
+    assert sft(data, "--resume", out="other") == 2
+    assert "holds no checkpoint" in capsys.readouterr().err
