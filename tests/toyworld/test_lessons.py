@@ -1,0 +1,96 @@
+"""What is said of a clip is what the clip shows."""
+
+import numpy as np
+import pytest
+
+from toyworld.clips import as_asked, stage_clip
+from toyworld.curriculum import Lessons
+from toyworld.draw import draw
+from toyworld.lessons import CELL_WORDS, cell_words, colours, description, lessons, motion, stay
+from toyworld.measure import measure
+from toyworld.oracle import look
+from toyworld.pretrain import Recipe, build
+from toyworld.world import World
+
+
+@pytest.fixture(scope="module")
+def clips():
+    return [(each.toy_prompt, each.clip) for each in draw(60, seed=5)]
+
+
+def test_colours_and_motions_are_those_that_the_oracle_measures(clips):
+    """Things that move only sideways or up and down, in clips whose camera stays still."""
+    world, seen = World(), 0
+    for _, clip in clips:
+        if clip.scene.camera != "stay still":
+            continue
+        measured = {each.colour: each for each in look(measure(world.render(clip.scene), world.seconds))}
+        for actor in clip.scene.actors:
+            said = set(motion(actor).split())
+            if (
+                colours(actor) != actor.colour
+                or stay(actor) != "all the time"
+                or not said <= {"left", "right", "up", "down"}
+            ):
+                continue
+            assert set(measured[actor.colour].motion) == said
+            seen += 1
+    assert seen >= 5
+
+
+def test_every_check_of_a_faithful_clip_has_its_latent_in_the_lessons(clips):
+    rng = np.random.default_rng(0)
+    for toy, _ in clips:
+        clip = stage_clip(toy, as_asked(toy.plan), rng)
+        answers = {lesson.question: lesson.answer for lesson in lessons(toy, clip, rng)}
+        assert answers["What does the camera do?"] == toy.plan.camera
+        assert answers["What happens first?"] == toy.prompt.events[0]
+        assert answers["What happens last?"] == toy.prompt.events[-1]
+        text = description(toy, clip)
+        assert all(event in text for event in toy.prompt.events)
+        for noun, colour in toy.plan.colours.items():
+            assert f"The {noun} is {colour}" in text or noun == "lamp"
+
+
+def test_cells_show_a_thing_where_it_is(clips):
+    world = World()
+    frames = list(range(0, 16, 2))
+    for _, clip in clips[:20]:
+        layers = world.layers(clip.scene)
+        words = cell_words(world, clip, layers, frames, 4)
+        assert words.shape == (8, 4, 4, len(CELL_WORDS))
+        for actor, visible in zip(clip.scene.actors, layers.visible, strict=True):
+            shown = words[..., CELL_WORDS.index(actor.noun.split()[0])]
+            share = visible[frames].reshape(8, 4, 16, 4, 16).mean(axis=(2, 4))
+            np.testing.assert_array_equal(shown, share > 0.1)
+
+
+def test_examples_hold_questions_of_every_kind_and_are_the_same_for_a_seed():
+    _, tokenizer, front_end, tokens = build(Recipe())
+    drawn = [
+        Lessons(front_end, tokens, stage, seed=3, num_frames=16, augmented=0.5).example(np.random.default_rng(1))
+        for stage in ("align", "both")
+    ]
+    assert drawn[0].asked == ()
+    texts = [tokenizer.decode(list(asked.suffix.ids)) for asked in drawn[1].asked]
+    assert any("Answer with Yes or No" in text for text in texts)
+    assert sum("in which order" in text for text in texts) == 2
+    assert any("few words" in text for text in texts)
+    again = Lessons(front_end, tokens, "both", seed=3, num_frames=16, augmented=0.5).example(np.random.default_rng(1))
+    assert again.asked == drawn[1].asked
+    assert again.prefix.patches.equal(drawn[1].prefix.patches)
+
+
+def test_a_few_steps_of_pretraining_name_the_cells_better(tmp_path, capsys):
+    from toyworld.pretrain import Options, main
+
+    main(Options(align=12, dense=2, both=2, batch=4, out=tmp_path / "base"))
+    assert (tmp_path / "base" / "model.safetensors").exists()
+    from toyworld.pretrain import pretrain
+
+    losses = []
+    pretrain(Recipe(align=25, dense=1, both=1, batch=4), lambda step, stage, parts: losses.append((stage, dict(parts))))
+    cells = [parts["cells"] for stage, parts in losses if stage == "align"]
+    assert np.mean(cells[-5:]) < 0.75 * np.mean(cells[:3])
+    assert losses[-1][0] == "both"
+    assert np.isfinite(losses[-1][1]["checks"])

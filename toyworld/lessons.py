@@ -1,0 +1,181 @@
+"""What can be said of a clip beyond Yes and No: open questions with answers, a description, and what each cell shows.
+
+A critic that starts from nothing learns no yes/no question before it can name what it sees: an answer is right or
+wrong only together with the question. So every latent of the world has a word here, and every yes/no question shares
+its wording with an open one.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from toyworld.clips import ToyClip
+from toyworld.plan import ToyPrompt
+from toyworld.questions import CAMERA_DOES, letters
+from toyworld.render import Layers
+from toyworld.scene import CAMERAS, COLOURS, THINGS, Actor, Array, Move, Pose, camera_at, pose_at
+from toyworld.world import World
+
+NOTHING = "not at all"
+DIRECTION_WORDS = ("left", "right", "up", "down")
+CELL_WORDS = (*COLOURS, *(noun.split()[0] for noun in THINGS), *DIRECTION_WORDS, "flat", "grey")
+"""What a cell of the picture may show: colours, nouns, where the thing in it moves, flattened, unlit."""
+CAMERA_WORDS = ("still", "left", "right", "in", "out")
+"""One word per camera motion, in the order of CAMERAS."""
+
+SEEN = 0.1
+"""A cell shows a thing that covers this share of it."""
+MOVING = 0.012
+"""Travel in picture widths from one sampled frame to the next that counts as moving."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """An open question and its answer."""
+
+    question: str
+    answer: str
+
+
+def lessons(toy_prompt: ToyPrompt, clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:
+    """Return one lesson of every kind that a clip allows, about things drawn by `rng`."""
+    actors = clip.scene.actors
+    some = actors[int(rng.integers(len(actors)))]
+    found = [
+        Lesson("What does the camera do?", clip.scene.camera),
+        Lesson(f"How does the {some.noun} move?", motion(some)),
+        Lesson(f"How long does the {some.noun} stay in the picture?", stay(some)),
+        *_colour_lessons(actors, rng),
+        *_layout_lessons(clip, rng),
+        *_order_lessons(toy_prompt, clip, rng),
+    ]
+    if "pillar" in (actor.noun for actor in actors) and any(actor.layer for actor in actors):
+        found.append(Lesson("Where does the ball pass the pillar?", depth(actors)))
+    return found
+
+
+def description(toy_prompt: ToyPrompt, clip: ToyClip) -> str:
+    """Return what a clip shows, in a few plain sentences."""
+    sentences = [f"The {actor.noun} is {colours(actor)}, it moves {motion(actor)}." for actor in clip.scene.actors]
+    happened = " then ".join(_happened(toy_prompt, clip)) or "nothing"
+    return " ".join([*sentences, f"Events: {happened}", f"The camera {CAMERA_DOES[clip.scene.camera]}."])
+
+
+def motion(actor: Actor) -> str:
+    """Return all that an actor does, move by move: "down up down", "up left", "down flat", "not at all"."""
+    words: list[str] = []
+    before: Actor | Move = actor
+    for move in actor.moves:
+        wider = move.width / max(before.width, 1e-6)
+        if move.width == 0:
+            words.append("to nothing")
+        elif wider > 1.2:
+            words.append("to a puddle" if actor.noun == "ice cube" else "flat")
+        elif move.y > 1.1:
+            words.append("through the floor")
+        elif abs(move.x - before.x) > abs(move.y - before.y):
+            words.append("right" if move.x > before.x else "left")
+        else:
+            words.append("down" if move.y > before.y else "up")
+        before = move
+    return " ".join(words) or NOTHING
+
+
+def colours(actor: Actor) -> str:
+    """Return an actor's colours in order: "red", "red then blue", "grey then green"."""
+    if actor.lights > 0:
+        return f"grey then {actor.colour}" if np.isfinite(actor.lights) else "grey"
+    return actor.colour if actor.recolours is None else f"{actor.colour} then {actor.recolours[1]}"
+
+
+def stay(actor: Actor) -> str:
+    """Return whether an actor vanishes."""
+    return "it vanishes" if np.isfinite(actor.vanishes) else "all the time"
+
+
+def depth(actors: Sequence[Actor]) -> str:
+    """Return on which side of the pillar the ball passes."""
+    ball = next(actor for actor in actors if actor.layer)
+    if not ball.moves:
+        return NOTHING
+    return "in front of it" if ball.layer > 0 else "behind it"
+
+
+def _colour_lessons(actors: Sequence[Actor], rng: np.random.Generator) -> list[Lesson]:
+    some = actors[int(rng.integers(len(actors)))]
+    listed = [f"{colours(actor).split()[0]} {actor.noun}" for actor in actors]
+    return [
+        Lesson(f"Which colour is the {some.noun} all the time?", colours(some)),
+        Lesson("Which things are in the picture?", " ".join(listed[int(i)] for i in rng.permutation(len(listed)))),
+    ]
+
+
+def _layout_lessons(clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:
+    place = {actor.noun: _picture_x(clip, actor) for actor in clip.scene.actors}
+    nouns = list(place)
+    noun = nouns[int(rng.integers(len(nouns)))]
+    found = []
+    if abs(place[noun] - 0.5) > 0.06:
+        side = "left" if place[noun] < 0.5 else "right"
+        found.append(Lesson(f"In which half of the picture is the {noun} at the beginning?", side))
+    if len(nouns) > 1:
+        one, two = (nouns[int(i)] for i in rng.permutation(len(nouns))[:2])
+        side = "left" if place[one] < place[two] else "right"
+        found.append(Lesson(f"To which side of the {two} is the {one} at the beginning?", side))
+        found.append(Lesson(f"What is to the {side} of the {two} at the beginning, the {two} or the {one}?", one))
+    return found
+
+
+def _picture_x(clip: ToyClip, actor: Actor) -> float:
+    start = np.zeros(1)
+    offset, scale = camera_at(clip.scene.camera, start)
+    return float((pose_at(actor, start).x - 0.5 - offset)[0] * scale[0] + 0.5)
+
+
+def _happened(toy_prompt: ToyPrompt, clip: ToyClip) -> list[str]:
+    texts = dict(zip(letters(len(toy_prompt.prompt.events)), toy_prompt.prompt.events, strict=True))
+    return [texts[letter] for letter in clip.order]
+
+
+def _order_lessons(toy_prompt: ToyPrompt, clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:
+    happened = _happened(toy_prompt, clip)
+    found = [
+        Lesson("What happens first?", happened[0] if happened else "nothing"),
+        Lesson("What happens last?", happened[-1] if happened else "nothing"),
+    ]
+    if len(happened) > 1:
+        later = int(rng.integers(1, len(happened)))
+        found.append(Lesson(f"What happens right before this: {happened[later]}", happened[later - 1]))
+    return found
+
+
+def cell_words(world: World, clip: ToyClip, layers: Layers, frames: Sequence[int], grid: int) -> Array:
+    """Return which of CELL_WORDS each cell shows at the sampled `frames`, (frames, grid, grid, words) of 0 and 1."""
+    cells = world.cells(layers, grid)[:, list(frames)]
+    latents = world.latents(clip.scene, layers)
+    out = np.zeros((len(frames), grid, grid, len(CELL_WORDS)))
+    times = world.story_times
+    for actor, share, colour in zip(clip.scene.actors, cells, latents.colour, strict=True):
+        pose = pose_at(actor, times)
+        for k, frame in enumerate(frames):
+            following = frames[min(k + 1, len(frames) - 1)]
+            words = [actor.noun.split()[0], *_state(actor, pose, frame, following)]
+            words.append("grey" if colour[frame] < 0 else list(COLOURS)[colour[frame]])
+            for word in words:
+                out[k, :, :, CELL_WORDS.index(word)] += share[k] > SEEN
+    return np.minimum(out, 1)
+
+
+def _state(actor: Actor, pose: Pose, now: int, then: int) -> list[str]:
+    dx, dy = pose.x[then] - pose.x[now], pose.y[then] - pose.y[now]
+    words = []
+    if max(abs(dx), abs(dy)) > MOVING:
+        horizontal = abs(dx) > abs(dy)
+        words.append(("right" if dx > 0 else "left") if horizontal else ("down" if dy > 0 else "up"))
+    if pose.width[now] > 1.2 * actor.width:
+        words.append("flat")
+    return words
+
+
+assert len(CAMERA_WORDS) == len(CAMERAS)
