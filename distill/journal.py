@@ -223,4 +223,6 @@ def _named(path: Path) -> Iterator[None]:
     except sqlite3.OperationalError as error:
         raise WorldcriticError(f"journal {path} cannot be read or written: {error}") from None
     except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # its subclasses are our own mistakes, not the file's
+            raise
         raise InputError(f"{path} is no journal of labels: {error}") from None

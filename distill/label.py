@@ -158,8 +158,8 @@ def _videos_folder(config: Config) -> Path:
 
 
 def _label(config: Config, jobs: Sequence["Job"], teacher: "Teacher") -> int:
-    from distill.label_rows import label_rows, write_parquet
     from distill.journal import Journal
+    from distill.label_rows import label_rows, write_parquet
 
     if config.overwrite:
         for name in (JOURNAL, LABELS, TABLE):

@@ -21,7 +21,8 @@ from reward.wording import WORDING_HASH
 Given = TypeVar("Given")
 
 _LOGPROBS = 5
-_SECONDS_BETWEEN_POLLS = 2.0
+_FIRST_POLL, _LONGEST_POLL = 0.25, 8.0
+"""Seconds between questions whether an upload is ready; each wait doubles."""
 _BLOCKED = (
     "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "LANGUAGE", "IMAGE_SAFETY",
     "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION", "MODEL_ARMOR",
@@ -33,15 +34,13 @@ class Gemini:
 
     questions_at_once = 1
 
-    def __init__(
-        self, model: str, options: TeacherOptions, readers: VideoReaders, poll_seconds: float = _SECONDS_BETWEEN_POLLS
-    ) -> None:
+    def __init__(self, model: str, options: TeacherOptions, readers: VideoReaders) -> None:
         from google import genai
         from google.genai import types
 
         if not model:
             raise InputError("--teacher gemini needs a model: --teacher gemini:MODEL")
-        self._model, self._options, self._readers, self._poll_seconds = model, options, readers, poll_seconds
+        self._model, self._options, self._readers = model, options, readers
         key = key_for(options, "GEMINI_API_KEY")
         self._secrets = (key,) if key else ()
         http = types.HttpOptions(
@@ -99,7 +98,7 @@ class Gemini:
         """Upload a video and return its name and address once it is ready; --upload_seconds is the limit."""
         if video.path.stat().st_size > self._options.max_megabytes * 1e6:
             raise VideoError(f"{video.path} is over --max_megabytes {self._options.max_megabytes:g}")
-        limit = time.monotonic() + self._options.upload_seconds
+        limit, wait = time.monotonic() + self._options.upload_seconds, _FIRST_POLL
         file = await self._call(self._client.files.upload(file=str(video.path), config={"mime_type": kind}))
         while True:
             state = file.state.name if file.state else "none"
@@ -112,7 +111,8 @@ class Gemini:
                 raise TransientError(
                     f"the upload of {video.path.name} was not ready after {seconds:g} s (state {state})"
                 )
-            await asyncio.sleep(self._poll_seconds)
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _LONGEST_POLL)
             file = await self._call(self._client.files.get(name=file.name))
 
     async def _ask(self, seen: Seen, question: Question) -> Reply:
