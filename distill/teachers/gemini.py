@@ -10,7 +10,7 @@ from distill.redaction import redact
 from distill.teachers.faults import RejectedError, TransientError, fault
 from distill.teachers.keys import key_for
 from distill.teachers.media import GLANCE, file_bytes, mime_type
-from distill.teachers.options import TeacherOptions
+from distill.teachers.options import TeacherOptions, unused
 from distill.teachers.replies import Token, read_reply
 from reward.errors import InputError, VideoError
 from reward.prompts import Prompt
@@ -40,6 +40,7 @@ class Gemini:
 
         if not model:
             raise InputError("--teacher gemini needs a model: --teacher gemini:MODEL")
+        unused(options, ("num_frames", "max_pixels", "extra_body"), "Gemini samples a video itself", "video_fps FPS")
         self._model, self._options, self._readers = model, options, readers
         key = key_for(options, "GEMINI_API_KEY")
         self._secrets = (key,) if key else ()

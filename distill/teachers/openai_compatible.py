@@ -12,7 +12,7 @@ from distill.redaction import redact
 from distill.teachers.faults import RejectedError, TransientError, fault
 from distill.teachers.keys import key_for
 from distill.teachers.media import GLANCE, content, data_url, file_bytes, frame_list, frame_rate, mime_type, sampling
-from distill.teachers.options import TeacherOptions
+from distill.teachers.options import TeacherOptions, unused
 from distill.teachers.replies import TOP_LOGPROBS, Token, read_reply
 from reward.errors import InputError
 from reward.files import parse_json
@@ -32,6 +32,10 @@ class OpenAICompatible:
 
         if not model:
             raise InputError("--teacher openai needs a model: --teacher openai:MODEL")
+        if options.media == "video":
+            unused(
+                options, ("num_frames", "video_fps", "max_pixels"), "a server samples a video itself", "media frames"
+            )
         self._model, self._options, self._readers = model, options, readers
         key = key_for(options, "OPENAI_API_KEY")
         self._secrets = (key,) if key else ()
@@ -45,12 +49,12 @@ class OpenAICompatible:
     def identity(self) -> Mapping[str, Any]:
         """The model, what it is shown, and how it is sampled."""
         options = self._options
-        shown = {"num_frames": options.num_frames, "video_fps": options.video_fps, "max_pixels": options.max_pixels}
         return {
             "name": f"openai:{self._model}",
             "media": options.media,
-            **(dataclasses.asdict(sampling(options)) | {"max_pixels": options.max_pixels} if self._frames else {}),
-            **({name: value for name, value in shown.items() if value is not None} if not self._frames else {}),
+            "num_frames": sampling(options).num_frames if self._frames else None,
+            "video_fps": options.video_fps,
+            "max_pixels": options.max_pixels,
             "max_tokens": options.max_tokens,
             "temperature": options.temperature,
             "seed": options.seed,

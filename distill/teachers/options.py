@@ -1,10 +1,12 @@
 """How a teacher is reached and what it is shown, as options of `worldcritic label`."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from reward.config import config
+from reward.errors import InputError
 from reward.options import LoadOptions, Positive
 
 
@@ -12,8 +14,8 @@ from reward.options import LoadOptions, Positive
 class TeacherOptions(LoadOptions):
     """Options of all teachers; device, dtype and the like are for a local critic.
 
-    `num_frames`, `video_fps` and `max_pixels` are what a local critic and a frame list are made of; without them a
-    frame list has 16 frames as large as the video, and a server that is sent the video samples as it likes.
+    `num_frames`, `video_fps` and `max_pixels` are for a local critic and for --media frames, which without them sends
+    16 frames as large as the video; a server that is sent the video samples it itself, Gemini at --video_fps.
     """
 
     base_url: str | None = None
@@ -40,3 +42,10 @@ class TeacherOptions(LoadOptions):
     """Gemini: videos up to this size go inside the request, larger ones are uploaded once."""
     max_megabytes: Annotated[float, Field(gt=0)] = 100.0
     """A larger video is not sent to a server."""
+
+
+def unused(options: TeacherOptions, names: Sequence[str], why: str, instead: str) -> None:
+    """Refuse options that a teacher would have to ignore; `instead` is an option that does what was meant."""
+    given = [f"--{name}" for name in names if getattr(options, name) is not None]
+    if given:
+        raise InputError(f"{', '.join(given)} cannot be used with this teacher: {why}; see --{instead}")

@@ -33,12 +33,13 @@ def read_reply(question: Question, text: str | None, tokens: Sequence[Token] = (
 
     `tokens` are the written tokens, if the server tells their probabilities: then a check's p_yes is that of the Yes
     spellings among Yes and No spellings where the answer stands, and `answer_mass` their sum; else it is 1 or 0. A
-    text that was cut off at the token limit is only an answer if it begins with one.
+    text that was cut off at the token limit could have changed its mind: it is an answer only if it is one word.
     """
     said = _THOUGHT.sub("", text or "")
     if not said.strip():
         return _no_text(text, cut_off)
-    reply = _check(said, tokens) if question.kind == "check" else _order(said, len(question.events))
+    whole = not cut_off or (question.kind == "check" and len(said.split()) == 1)
+    reply = _answer(question, said, tokens) if whole else None
     if reply is None:
         if _REFUSES.match(said):
             return Reply("refusal", raw=text, reason="the teacher refuses in words")
@@ -68,7 +69,10 @@ def _no_text(text: str | None, cut_off: bool) -> Reply:
     return Reply("refusal", raw=text, reason="the reply is empty")
 
 
-def _check(said: str, tokens: Sequence[Token]) -> Reply | None:
+def _answer(question: Question, said: str, tokens: Sequence[Token]) -> Reply | None:
+    if question.kind == "order":
+        order = read_order(said, len(question.events))
+        return None if order is None else Reply("answer", order, p_source="parsed")
     read = read_yes_no(said)
     if read is None:
         return None
@@ -77,11 +81,6 @@ def _check(said: str, tokens: Sequence[Token]) -> Reply | None:
         return Reply("answer", "yes" if read else "no", float(read), "parsed")
     p_yes, mass = found
     return Reply("answer", "yes" if p_yes >= 0.5 else "no", p_yes, "logprobs", mass)
-
-
-def _order(said: str, num_events: int) -> Reply | None:
-    order = read_order(said, num_events)
-    return None if order is None else Reply("answer", order, p_source="parsed")
 
 
 def _spelling(token: str) -> str | None:

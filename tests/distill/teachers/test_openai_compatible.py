@@ -217,6 +217,8 @@ def test_a_key_is_not_sent_to_another_address_by_itself(fake, world, monkeypatch
         (["--teacher", "openai:m", "--base_url", "http://me:pw@127.0.0.1:9"], "no user, password"),
         (["--teacher", "openai:m", "--base_url", "127.0.0.1:9"], "--base_url must be an address"),
         (["--teacher", "openai:m", "--base_url", "http://127.0.0.1:9", "--extra_body", "[1]"], "JSON object"),
+        (["--teacher", "openai:m", "--num_frames", "8"], "--num_frames cannot be used with this teacher"),
+        (["--teacher", "gemini:m", "--max_pixels", "9", "--extra_body", "{}"], "--max_pixels, --extra_body cannot be"),
         (["--teacher", "opnai:m"], "unknown teacher 'opnai:m'; teachers are openai, gemini, local, replay"),
     ],
 )

@@ -66,3 +66,9 @@ def test_a_text_cut_off_before_its_answer_is_unparsed():
     assert read_reply(CHECK, "", cut_off=True).state == "unparsed"
     assert "max_tokens" in read_reply(CHECK, None, cut_off=True).reason
     assert "cut off" in read_reply(CHECK, "Let me look at the", cut_off=True).reason
+
+
+def test_a_cut_off_reply_is_an_answer_only_if_it_is_one_word():
+    assert read_reply(CHECK, "Yes", [token("Yes", Yes=0.6, No=0.2)], cut_off=True).p_yes == pytest.approx(0.75)
+    assert read_reply(CHECK, "No, wait. The ball", cut_off=True).state == "unparsed"
+    assert read_reply(ORDER, "A C", cut_off=True).state == "unparsed"
