@@ -1,7 +1,7 @@
 """The label journal: what teachers replied, in one SQLite file that survives a kill at any moment.
 
-One writer at a time. Each reply is committed before the next call's reply is taken, with a rollback journal: unlike a
-write-ahead log it also works on network disks, and the file alone is complete once the writer is gone.
+One writer at a time, and a rollback journal: unlike a write-ahead log it also works on network disks, and the file
+alone is complete once the writer is gone.
 """
 
 import json
@@ -66,6 +66,8 @@ class Spent:
 class Journal:
     """An open journal: `with Journal(path, identity) as journal: ...`; it is bound to one teacher's identity.
 
+    Any thread may use it, but only one at a time.
+
     Raises InputError for a file that is no journal, of another version, or of another teacher; WorldcriticError
     where the disk does not take a write.
     """
@@ -74,7 +76,7 @@ class Journal:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         with _named(path):
-            self._connection = sqlite3.connect(path, isolation_level=None)
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA journal_mode=TRUNCATE")
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.executescript(_TABLES)

@@ -5,7 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from distill.budget import Budget, Prices
@@ -17,6 +17,8 @@ from reward.errors import VideoError, WorldcriticError
 from reward.progress import Progress
 from reward.prompts import Prompt
 from reward.teacher import Question, Reply, Seen, Teacher
+
+_SECONDS_TO_RELEASE = 20
 
 Asked = Sequence[tuple[str, Question]]
 
@@ -31,7 +33,7 @@ class Work:
 
 @dataclass
 class Labelling:
-    """One run of one teacher. `unasked` counts the questions that the budget did not allow."""
+    """One run of one teacher."""
 
     teacher: Teacher
     journal: Journal
@@ -40,7 +42,8 @@ class Labelling:
     budget: Budget
     prices: Prices
     progress: Progress
-    unasked: int = 0
+    _unwritten: list[Record] = field(default_factory=list)
+    _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def run(self, work: Sequence[Work]) -> None:
         """Ask everything; an error that ends the run leaves what was answered in the journal and is raised.
@@ -77,12 +80,12 @@ class Labelling:
         assert work.job.video is not None
         video, prompt = work.job.video, work.job.candidate.prompt
         if not await self._may_start():
-            self._skip(work.asked)
+            self.progress.advance(len(work.asked))
             return
         try:
             seen = await self.caller(lambda: self.teacher.prepare(video))
         except (VideoError, TeacherError) as error:
-            self._give_up(Seen(video), work.asked, error)
+            await self._give_up(Seen(video), work.asked, error)
             return
         try:
             async with asyncio.TaskGroup() as group:
@@ -99,38 +102,45 @@ class Labelling:
         return True
 
     async def _ask(self, seen: Seen, prompt: Prompt, asked: Asked) -> None:
-        if not await self.budget.reserve():
-            self._skip(asked)
-            return
         questions = [question for _, question in asked]
         try:
-            replies = await self._replies(seen, prompt, questions)
+            replies = await self._paid(seen, prompt, questions)
         except (VideoError, TeacherError) as error:
-            await self.budget.settle(None, failed=True)
-            self._give_up(seen, asked, error)
+            await self._give_up(seen, asked, error)
             return
-        except BaseException:
-            await self.budget.settle(None, failed=True)
-            raise
-        self._keep(seen, asked, replies)
+        if replies is None:
+            self.progress.advance(len(asked))
+            return
+        await self._keep(seen, asked, await self._read_again(seen, prompt, questions, replies))
         self.circuit.succeeded()
-        await self.budget.settle(_total(self.prices.cost(reply) for reply in replies))
         self.progress.advance(len(asked))
 
-    async def _replies(self, seen: Seen, prompt: Prompt, questions: Sequence[Question]) -> list[Reply]:
-        """Return the replies; a served teacher is asked once more where a reply cannot be read."""
-        replies = await self.caller(lambda: self.teacher.label(seen, prompt, questions))
+    async def _paid(self, seen: Seen, prompt: Prompt, questions: Sequence[Question]) -> list[Reply] | None:
+        """Return the replies of one call, None if there is no money for it."""
+        if not await self.budget.reserve():
+            return None
+        cost, failed = None, True
+        try:
+            replies = await self.caller(lambda: self.teacher.label(seen, prompt, questions))
+            cost, failed = _total(self.prices.cost(reply) for reply in replies), False
+        finally:
+            await self.budget.settle(cost, failed)
+        return replies
+
+    async def _read_again(
+        self, seen: Seen, prompt: Prompt, questions: Sequence[Question], replies: list[Reply]
+    ) -> list[Reply]:
+        """Ask a served teacher once more where its reply cannot be read; what it costs is added."""
         unread = [i for i, reply in enumerate(replies) if reply.state == "unparsed"]
         if not unread or self.teacher.questions_at_once is None:
             return replies
-        again = [questions[i] for i in unread]
         try:
-            second = await self.caller(lambda: self.teacher.label(seen, prompt, again))
+            second = await self._paid(seen, prompt, [questions[i] for i in unread])
         except DeniedError:
             raise
         except TeacherError:
             return replies
-        for i, reply in zip(unread, second, strict=True):
+        for i, reply in zip(unread, second or [], strict=second is not None):
             replies[i] = replace(
                 reply,
                 input_tokens=_sum(replies[i].input_tokens, reply.input_tokens),
@@ -138,7 +148,7 @@ class Labelling:
             )
         return replies
 
-    def _keep(self, seen: Seen, asked: Asked, replies: Sequence[Reply]) -> None:
+    async def _keep(self, seen: Seen, asked: Asked, replies: Sequence[Reply]) -> None:
         rows = []
         for (key, _), reply in zip(asked, replies, strict=True):
             row = Record(
@@ -157,32 +167,39 @@ class Labelling:
                 self.prices.cost(reply),
             )
             rows.append(row)
-        self.journal.record(rows)
+        await self._write(rows)
 
-    def _give_up(self, seen: Seen, asked: Asked, error: WorldcriticError) -> None:
+    async def _give_up(self, seen: Seen, asked: Asked, error: WorldcriticError) -> None:
         """Write that a call failed; a refused key and too many failures in a row end the run."""
         if isinstance(error, DeniedError):
             raise error
-        row = Record("", "error", error=str(error), teacher=self._told(seen, None), calls=1)
-        self.journal.record([replace(row, key=key) for key, _ in asked])
+        calls = int(isinstance(error, TeacherError))
+        row = Record("", "error", error=str(error), teacher=self._told(seen, None), calls=calls)
+        await self._write([replace(row, key=key) for key, _ in asked])
         self.progress.advance(len(asked))
         if isinstance(error, TeacherError) and not isinstance(error, UnknownReplyError):
             self.circuit.failed(error)
+
+    async def _write(self, rows: Sequence[Record]) -> None:
+        """Return when rows are on the disk; those that come while it is busy share the next transaction."""
+        self._unwritten.extend(rows)
+        async with self._writing:
+            rows, self._unwritten = self._unwritten, []
+            if rows:
+                await asyncio.to_thread(self.journal.record, rows)
 
     def _told(self, seen: Seen, model_version: str | None) -> str:
         facts: dict[str, Any] = {"model_version": model_version, "frames": seen.frames, "fps": seen.fps}
         return json.dumps(dict(self.teacher.identity) | facts)
 
-    def _skip(self, asked: Asked) -> None:
-        self.unasked += len(asked)
-        self.progress.advance(len(asked))
-
     async def _release(self, seen: Seen) -> None:
         """Give back an upload; one that cannot be given back is no reason to lose labels, but is said."""
         try:
-            await self.teacher.release(seen)
-        except TeacherError as error:
-            print(f"an upload of {seen.video.path.name} was not deleted: {error}", file=sys.stderr)
+            async with asyncio.timeout(_SECONDS_TO_RELEASE):
+                await self.teacher.release(seen)
+        except (TeacherError, TimeoutError) as error:
+            why = str(error) or f"no answer within {_SECONDS_TO_RELEASE} s"
+            print(f"an upload of {seen.video.path.name} was not deleted: {why}", file=sys.stderr)
 
 
 def _parts(asked: Asked, size: int | None) -> Iterator[Asked]:
