@@ -165,11 +165,14 @@ class Journal:
 
 @contextmanager
 def open_to_read(path: Path, teacher: str | None) -> Iterator[sqlite3.Connection]:
-    """Open a journal that is only read; InputError if it is missing, no journal, or not of the given teacher."""
+    """Open a journal that is only read; InputError if it is missing, no journal, or not of the given teacher.
+
+    Its file must be open to writing, so that SQLite can undo what a killed run left half-written.
+    """
     if not path.is_file():
         raise InputError(f"journal {path} does not exist")
     with _named(path):
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)
         try:
             about = dict(connection.execute("SELECT name, value FROM about"))
             for name, value in (("schema_version", str(SCHEMA_VERSION)), ("teacher", teacher)):

@@ -59,7 +59,7 @@ class Config(TeacherOptions):
     generator: str | None = None
     """What made the videos, for those whose manifest does not say."""
     limit: Positive | None = None
-    """Label only the first so many videos."""
+    """Label only the first so many videos; labels.jsonl then holds these, the journal keeps all."""
     num_shards: Positive = 1
     """Split the prompts over so many runs of this command."""
     shard_index: Annotated[int, pydantic.Field(ge=0)] = 0
@@ -114,6 +114,8 @@ def main(config: Config) -> int:
     with VideoReaders(config.workers, config.decode_seconds) as readers:
         teacher = load_teacher(config.teacher, config, config.prompts, readers)
         jobs = make_jobs(candidates, teacher.identity)
+        if not any(job.questions for job in jobs):
+            raise InputError(f"{config.prompts}: the prompts of these videos ask nothing: no checks, no events")
         if config.dry_run:
             print(json.dumps(_plan(config, jobs, teacher), indent=2))
             return 0

@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -44,6 +45,8 @@ class Labelling:
     progress: Progress
     _unwritten: list[Record] = field(default_factory=list)
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _disk: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "journal"))
+    """A thread of its own, so that no answer waits behind a video that is decoded."""
 
     def run(self, work: Sequence[Work]) -> None:
         """Ask everything; an error that ends the run leaves what was answered in the journal and is raised.
@@ -51,10 +54,11 @@ class Labelling:
         Raises DeniedError for a refused key, TeacherError after too many failures in a row, WorldcriticError for a disk
         that takes no more.
         """
-        try:
-            asyncio.run(self._run(work))
-        except BaseExceptionGroup as group:
-            raise _first(group) from None
+        with self._disk:
+            try:
+                asyncio.run(self._run(work))
+            except BaseExceptionGroup as group:
+                raise _first(group) from None
 
     async def _run(self, work: Sequence[Work]) -> None:
         left = iter(work)
@@ -186,7 +190,7 @@ class Labelling:
         async with self._writing:
             rows, self._unwritten = self._unwritten, []
             if rows:
-                await asyncio.to_thread(self.journal.record, rows)
+                await asyncio.get_running_loop().run_in_executor(self._disk, self.journal.record, rows)
 
     def _told(self, seen: Seen, model_version: str | None) -> str:
         facts: dict[str, Any] = {"model_version": model_version, "frames": seen.frames, "fps": seen.fps}

@@ -133,8 +133,8 @@ def check_reply(p_yes: float, source: str, reason: str = "", **more: Any) -> Rep
 
 
 def questions_of(prompt: Prompt) -> tuple[Question, ...]:
-    """Return what is asked about a prompt's videos: its asked checks, then the order of its events if it has any."""
-    checks = tuple(check_question(check) for check in prompt.asked_checks)
+    """Return what is asked about a prompt's videos: its asked checks, each once, then the order of its events."""
+    checks = tuple(dict.fromkeys(check_question(check) for check in prompt.asked_checks))
     if not prompt.events:
         return checks
     return (*checks, Question("order", EVENT_FOLLOWING, order_text(prompt.events), prompt.events))

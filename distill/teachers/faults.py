@@ -28,6 +28,10 @@ class RejectedError(TeacherError):
     """The teacher will not take this request, now or later (400, 404, 413, 422, ...)."""
 
 
+class RefusedError(TeacherError):
+    """The teacher refuses this question by an HTTP status instead of a reply (a content policy)."""
+
+
 class UnknownReplyError(TeacherError):
     """The teacher has no reply to this one question, such as a recording that lacks it; others are not in doubt."""
 

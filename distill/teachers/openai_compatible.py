@@ -9,7 +9,7 @@ from typing import Any
 import pydantic
 
 from distill.redaction import redact
-from distill.teachers.faults import RejectedError, TransientError, fault
+from distill.teachers.faults import RefusedError, RejectedError, TransientError, fault
 from distill.teachers.keys import key_for
 from distill.teachers.media import GLANCE, content, data_url, file_bytes, frame_list, frame_rate, mime_type, sampling
 from distill.teachers.options import TeacherOptions, unused
@@ -20,6 +20,9 @@ from reward.prompts import Prompt
 from reward.teacher import Question, Reply, Seen, Video
 from reward.video import VideoReaders
 from reward.wording import WORDING_HASH
+
+_POLICY = ("content_filter", "content_policy_violation")
+"""Error codes by which OpenAI and Azure refuse a question."""
 
 
 class OpenAICompatible:
@@ -90,6 +93,13 @@ class OpenAICompatible:
 
     async def _ask(self, seen: Seen, question: Question) -> Reply:
         try:
+            return await self._ask_within_means(seen, question)
+        except RefusedError as error:
+            return Reply("refusal", reason=str(error))
+
+    async def _ask_within_means(self, seen: Seen, question: Question) -> Reply:
+        """Ask for probabilities until the server says that it has none."""
+        try:
             body = await self._send(seen, question, self._logprobs and question.kind == "check")
         except RejectedError as error:
             if not self._logprobs or "logprob" not in str(error).casefold():
@@ -115,6 +125,8 @@ class OpenAICompatible:
             text = response.http_response.text
         except openai.APIStatusError as error:
             message = redact(error.message, self._secrets)
+            if error.code in _POLICY:
+                raise RefusedError(f"HTTP {error.status_code}: {' '.join(message.split())[:300]}") from None
             raise fault(error.status_code, message, error.response.headers) from None
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error

@@ -65,6 +65,21 @@ def test_an_interrupted_transaction_leaves_nothing(journal):
     assert set(journal.states()) == {"k1", "k2", "k9"}
 
 
+def test_a_half_written_transaction_of_a_killed_run_is_undone_also_when_merged(journal, tmp_path):
+    """A copy of journal and rollback file in the middle of a transaction is what a kill leaves behind."""
+    with Journal(tmp_path / "other.sqlite", TEACHER) as other:
+        other.record([Record(f"k{i}", "answer", "yes", 1.0, raw="x" * 500) for i in range(100)])
+        other._connection.execute("PRAGMA cache_size = 1")  # so that the file itself is changed before the end
+        other._connection.execute("BEGIN")
+        other._connection.execute("UPDATE labels SET answer = 'no', raw = raw || raw")
+        for name in ("other.sqlite", "other.sqlite-journal"):
+            (tmp_path / name.replace("other", "killed")).write_bytes((tmp_path / name).read_bytes())
+        other._connection.execute("ROLLBACK")
+    assert (tmp_path / "killed.sqlite-journal").stat().st_size > 0
+    assert journal.merge(tmp_path / "killed.sqlite")["new"] == 98
+    assert {row.answer for row in journal.records(f"k{i}" for i in range(3, 100))} == {"yes"}
+
+
 def test_another_file_is_not_taken_for_a_journal(tmp_path):
     path = tmp_path / "journal.sqlite"
     path.write_text("this is a diary, and a rather long one at that\n" * 50)

@@ -171,6 +171,21 @@ def test_the_money_is_never_overspent_and_the_rest_is_not_asked(label, fake, wor
     assert "--price_input" in capsys.readouterr().err
 
 
+def test_a_question_that_a_prompt_asks_twice_is_one_question(label, fake, world):
+    check = {"dimension": "mechanics", "question": "Is it a tree?"}
+    record = {"prompt_id": "tree", "prompt": "A tree.", "checks": [check, check]}
+    (world / "prompts.jsonl").write_text(json.dumps(record))
+    assert label() == 0
+    assert len(rows()) == len(fake.questions) == 1
+    assert len(load_labels(world / "labels")) == 1
+
+
+def test_prompts_that_ask_nothing_are_refused(label, world, capsys):
+    (world / "prompts.jsonl").write_text('{"prompt_id": "tree", "prompt": "A tree.", "checks": [], "events": []}')
+    assert label() == 2
+    assert "ask nothing" in capsys.readouterr().err
+
+
 def test_missing_and_damaged_videos_are_errors_of_their_own(label, fake, world):
     (world / "videos" / "lamp.mp4").write_bytes((world / "videos" / "lamp.mp4").read_bytes()[:700])
     (world / "videos" / "ball" / "b.mp4").unlink()

@@ -200,6 +200,16 @@ def test_refusals_and_unreadable_replies_are_states_with_their_text(label, fake)
     assert len(asked_again) == 4  # two videos, each asked once more
 
 
+def test_a_content_policy_is_a_refusal(label, fake):
+    message = {"error": {"message": "The prompt was filtered.", "code": "content_filter"}}
+    fake._fail = lambda handler, fault: handler.json(400, message)
+    fake.plan = lambda number, question: 400
+    code, rows = label("--max_failures", "1")
+    assert code == 3
+    assert states(rows) == ["refusal"] * 9
+    assert "filtered" in rows[0]["error"]
+
+
 def test_a_key_is_not_sent_to_another_address_by_itself(fake, world, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-meant-for-openai-only")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
