@@ -10,8 +10,11 @@ To have no doubt, ask a teacher instead: put the foreign questions into a prompt
 
 import hashlib
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import lru_cache
+from itertools import islice
 
 from distill.rows import Row
 
@@ -51,15 +54,21 @@ def mismatched_rows(rows: Sequence[Row], per_video: int, weight: float, teacher_
     """Return up to `per_video` negatives for each video among the training rows, the choice made by hash.
 
     Their target is No with the soft target `teacher_p` < 0.5 and the given weight. Questions come from these rows
-    only, so that no other split leaks in.
+    only, so that no other split leaks in; no two of a video's are of the same words.
     """
     videos = {row.content: row for row in reversed(rows)}
     known = _words_by_prompt(rows)
-    donors = [row for row in _one_per_question(rows) if may_be_asked_elsewhere(row)]
+    by_words: dict[frozenset[str], list[Row]] = defaultdict(list)
+    for row in _one_per_question(rows):
+        if may_be_asked_elsewhere(row):
+            by_words[words(row.question)].append(row)
+    kinds = sorted(by_words.items(), key=lambda kind: _hash(f"{seed} {sorted(kind[0])}"))
     made = []
     for video in reversed(list(videos.values())):
-        fitting = [donor for donor in donors if not words(donor.question) & known[video.prompt_key]]
-        fitting.sort(key=lambda donor: hashlib.sha256(f"{seed} {video.content} {donor.question}".encode()).digest())
+        first = _hash(f"{seed} {video.content}")
+        in_turn = (kinds[(first + i) % len(kinds)] for i in range(len(kinds)))
+        own = known[video.prompt_key]
+        fitting = (donors[first % len(donors)] for asking, donors in in_turn if not asking & own)
         made += [
             replace(
                 donor,
@@ -74,9 +83,13 @@ def mismatched_rows(rows: Sequence[Row], per_video: int, weight: float, teacher_
                 generator=video.generator,
                 mismatched=True,
             )
-            for donor in fitting[:per_video]
+            for donor in islice(fitting, per_video)
         ]
     return made
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8])
 
 
 def may_be_asked_elsewhere(row: Row) -> bool:
@@ -100,6 +113,7 @@ def _split(text: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", text)
 
 
+@lru_cache(maxsize=65536)
 def _stem(word: str) -> str:
     for ending in ("ing", "ies", "ied", "es", "ed", "s", "e", "y"):
         if word.endswith(ending) and len(word) - len(ending) >= 3:

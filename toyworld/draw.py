@@ -25,15 +25,15 @@ class Drawn:
     clip: ToyClip
 
 
-def draw(num: int, seed: int, candidates: int = 1) -> Iterator[Drawn]:
-    """Draw the clips of the prompts toy-000000, toy-000001, ...; the first prompts are the same whatever `num`.
+def draw(num: int, seed: int, candidates: int = 1, prefix: str = "toy") -> Iterator[Drawn]:
+    """Draw the clips of the prompts <prefix>-000000, ...; the first prompts are the same whatever `num`.
 
     Each dimension's Yes-rate stays within a few questions of a half, also where a dimension is asked seldom; event
     following counts as Yes where the events happen exactly as asked.
     """
     surplus: Counter[str] = Counter()
     for index in range(num):
-        toy_prompt = sample_prompt(np.random.default_rng([seed, index]), f"toy-{index:06d}")
+        toy_prompt = sample_prompt(np.random.default_rng([seed, index]), f"{prefix}-{index:06d}")
         for candidate in range(candidates):
             rng = np.random.default_rng([seed, index, candidate + 1])
             clips = [sample_clip(toy_prompt, rng) for _ in range(DRAWS)]

@@ -45,6 +45,8 @@ class Config:
     """Frames per second."""
     candidates: Annotated[int, Field(ge=1, le=100)] = 1
     """Clips per prompt, each with its own draw of what differs from the prompt."""
+    prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] = "toy"
+    """Prompt ids are <prefix>-000000, ...: another prefix for each set keeps training and test prompts apart."""
     crf: Annotated[int, Field(ge=0, le=51)] = 18
     """H.264 quality: 0 is lossless, higher is smaller."""
     contact_sheet: Annotated[int, Field(ge=0, le=200)] = 0
@@ -58,7 +60,7 @@ def main(config: Config) -> None:
     world = World(config.size, config.frames, config.fps)
     _check_folder(config)
     with writing(config.out / TRUTH):
-        _remove_earlier(config.out)
+        _remove_earlier(config.out, config.prefix)
         rows = _write_clips(config, world)
         prompts = {row.drawn.toy_prompt.prompt.id: row.drawn.toy_prompt.prompt for row in rows}
         write_json(config.out / PROMPTS, {name: prompt.to_videoverse() for name, prompt in prompts.items()})
@@ -93,7 +95,7 @@ def _write_clips(config: Config, world: World) -> list[Row]:
 
     rows = []
     with Progress(config.num * config.candidates, "making clips") as progress:
-        for drawn in draw(config.num, config.seed, config.candidates):
+        for drawn in draw(config.num, config.seed, config.candidates, config.prefix):
             identifier = drawn.toy_prompt.prompt.id
             name = f"{identifier}.mp4" if config.candidates == 1 else f"{identifier}/c{drawn.candidate:02d}.mp4"
             path = config.out / VIDEOS / name
@@ -104,9 +106,6 @@ def _write_clips(config: Config, world: World) -> list[Row]:
     return rows
 
 
-_OWN_VIDEO = re.compile(r"toy-\d{6}(\.mp4)?")
-
-
 def _check_folder(config: Config) -> None:
     if config.out.exists() and not config.out.is_dir():
         raise InputError(f"--out {config.out} is a file; give a folder")
@@ -115,12 +114,13 @@ def _check_folder(config: Config) -> None:
         raise InputError(f"--out {config.out} is not empty; choose another folder or add --overwrite")
 
 
-def _remove_earlier(out: Path) -> None:
+def _remove_earlier(out: Path, prefix: str) -> None:
     """Remove what an earlier run wrote, and nothing else."""
     for name in (PROMPTS, TRUTH, f"{TRUTH}.run.json", SHEET):
         (out / name).unlink(missing_ok=True)
-    for path in (out / VIDEOS).glob("toy-*"):
-        if _OWN_VIDEO.fullmatch(path.name):
+    own = re.compile(rf"{re.escape(prefix)}-\d{{6}}(\.mp4)?")
+    for path in (out / VIDEOS).glob(f"{prefix}-*"):
+        if own.fullmatch(path.name):
             if path.is_dir():
                 for clip in path.glob("c[0-9][0-9].mp4"):
                     clip.unlink()

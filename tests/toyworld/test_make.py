@@ -118,6 +118,15 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path, capsys):
     assert "is a file" in capsys.readouterr().err
 
 
+def test_sets_with_other_prefixes_share_no_prompt_id_and_live_side_by_side(tmp_path):
+    assert make(tmp_path, *SMALL, "--num", "2", "--prefix", "train") == 0
+    assert list(load_prompts(tmp_path / "prompts.json")) == ["train-000000", "train-000001"]
+    assert (tmp_path / "videos" / "train-000001.mp4").exists()
+    assert make(tmp_path, *SMALL, "--num", "1", "--prefix", "train", "--overwrite") == 0
+    assert [path.name for path in (tmp_path / "videos").iterdir()] == ["train-000000.mp4"]
+    assert make(tmp_path / "other", *SMALL, "--num", "1", "--prefix", "../x") == 2
+
+
 def test_clips_can_be_drawn_without_files():
     drawn = list(draw(2, seed=0, candidates=3))
     assert [(each.toy_prompt.prompt.id, each.candidate) for each in drawn[2:4]] == [

@@ -1,0 +1,150 @@
+"""How right a critic is about the toy world: accuracy per dimension, event orders, calibration, and harmless changes.
+
+    python benchmarks/critic.py --critic toyworld --num 400 --seed 4000
+
+Fresh clips are drawn, written as mp4, read back, changed, and judged; truth is by construction. "order" counts exactly
+right event orders. "absent" is the share of questions about something that is not in the clip answered Yes.
+"""
+
+import dataclasses
+import json
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import tyro
+
+from reward.dimensions import CHECK_NAMES
+from reward.metrics import brier, ece_width, nll
+from reward.model import RewardModel
+from reward.prompts import Prompt
+from reward.video import Clip, read_video, write_video
+from toyworld.draw import Drawn, draw
+from toyworld.perturb import Frames, add_noise, blur, halve, shift_hue
+from toyworld.stories import absent_check
+from toyworld.world import World
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Options of the benchmark."""
+
+    critic: str = "toyworld"
+    """A critic's folder or short name."""
+    num: int = 400
+    """Clips."""
+    seed: int = 4000
+    """Seed of the clips; the embedded critic is trained, chosen and calibrated on others."""
+    changes: bool = True
+    """Also judge the clips after harmless changes."""
+    threads: int = 1
+    """Threads of PyTorch."""
+    out: Path | None = None
+    """JSON file for the figures."""
+
+
+def changes(folder: Path, world: World) -> dict[str, Callable[[Frames], Frames]]:
+    rng = np.random.default_rng(0)
+
+    def crf30(frames: Frames) -> Frames:
+        write_video(folder / "again.mp4", frames, world.fps, crf=30)
+        return read_video(folder / "again.mp4").frames
+
+    return {
+        "as decoded": lambda frames: frames,
+        "blur 1.0": lambda frames: blur(frames, 1.0),
+        "half and back": halve,
+        "hue +8": lambda frames: shift_hue(frames, 8),
+        "hue -8": lambda frames: shift_hue(frames, -8),
+        "noise 6": lambda frames: add_noise(frames, 6, rng),
+        "crf 30": crf30,
+    }
+
+
+@dataclasses.dataclass
+class Outcome:
+    """Answers and truth of one pass over the clips."""
+
+    right: dict[str, list[bool]]
+    p_yes: list[float]
+    truth: list[bool]
+    seconds: float
+
+    def row(self) -> dict[str, float]:
+        checks = [right for name in CHECK_NAMES for right in self.right[name]]
+        p, y, w = np.array(self.p_yes), np.array(self.truth, dtype=float), np.ones(len(self.truth))
+        return {
+            "all": float(np.mean(checks)),
+            "order": float(np.mean(self.right["order"])),
+            **{name: float(np.mean(self.right[name])) for name in CHECK_NAMES if self.right[name]},
+            "ECE": ece_width(p, y, w),
+            "Brier": brier(p, y, w),
+            "NLL": nll(p, y, w),
+            "ms": 1000 * self.seconds,
+        }
+
+
+def judge(model: RewardModel, drawn: list[Drawn], clips: list[Clip], change: Callable[[Frames], Frames]) -> Outcome:
+    right: dict[str, list[bool]] = defaultdict(list)
+    p_yes: list[float] = []
+    truth: list[bool] = []
+    started = time.perf_counter()
+    changed = [dataclasses.replace(clip, frames=change(clip.frames)) for clip in clips]
+    rewards = model.score(changed, [each.toy_prompt.prompt for each in drawn])
+    for each, reward in zip(drawn, rewards, strict=True):
+        right["order"].append(reward.order is not None and reward.order.best == each.clip.order)
+        for check, yes, answer in zip(each.toy_prompt.prompt.checks, each.clip.checks, reward.answers, strict=True):
+            right[check.dimension].append((answer.p_yes >= 0.5) == yes)
+            p_yes.append(answer.p_yes)
+            truth.append(yes)
+    return Outcome(right, p_yes, truth, (time.perf_counter() - started) / len(drawn))
+
+
+def absent_share(model: RewardModel, drawn: list[Drawn], clips: list[Clip]) -> dict[str, float]:
+    rng = np.random.default_rng(1)
+    prompts = [
+        Prompt("p", each.toy_prompt.prompt.text, (), tuple(absent_check(rng, each.toy_prompt) for _ in range(3)))
+        for each in drawn
+    ]
+    said_yes: dict[str, list[bool]] = defaultdict(list)
+    for prompt, reward in zip(prompts, model.score(clips, prompts), strict=True):
+        for check, answer in zip(prompt.checks, reward.answers, strict=True):
+            said_yes[check.dimension].append(answer.p_yes >= 0.5)
+    return {name: float(np.mean(each)) for name, each in sorted(said_yes.items())}
+
+
+def main(options: Options) -> None:
+    torch.set_num_threads(options.threads)
+    model = RewardModel.from_pretrained(options.critic, device="cpu", gates=False)
+    world = World()
+    drawn = list(draw(options.num, options.seed))
+    report: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        clips = []
+        for each in drawn:
+            write_video(folder / "clip.mp4", world.render(each.clip.scene), world.fps)
+            clips.append(read_video(folder / "clip.mp4", model.critic.sampling))
+        named = changes(folder, world)
+        for name in named if options.changes else ["as decoded"]:
+            report[name] = judge(model, drawn, clips, named[name]).row()
+    again = judge(model, drawn[:40], clips[:40], lambda frames: frames).p_yes
+    same = judge(model, drawn[:40], clips[:40], lambda frames: frames).p_yes == again
+    absent = absent_share(model, drawn, clips)
+    columns = list(report["as decoded"])
+    print("| change | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 1))
+    for name, row in report.items():
+        print(f"| {name} | " + " | ".join(f"{row.get(column, np.nan):.3f}" for column in columns) + " |")
+    print("absent, said Yes: " + ", ".join(f"{name} {share:.3f}" for name, share in absent.items()))
+    print(f"the same answers twice to the bit: {same}")
+    if options.out:
+        options.out.write_text(json.dumps({"changes": report, "absent": absent, "same_twice": same}, indent=1))
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__, use_underscores=True))
