@@ -20,14 +20,12 @@ import pydantic
 from distill.teachers.options import TeacherOptions
 from reward.candidates import Candidates, find_candidates, in_shard, read_candidates, say_missing
 from reward.config import config, save_run
-from reward.dimensions import NAMES
 from reward.errors import InputError
 from reward.files import check_outputs, existing, write_jsonl, writing
 from reward.options import Positive
 from reward.progress import Progress
 from reward.prompts import load_prompts
 from reward.score import shard_path
-from reward.tables import text_table
 
 if TYPE_CHECKING:
     from distill.jobs import Job
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from reward.teacher import Teacher
 
 JOURNAL, LABELS, TABLE = "journal.sqlite", "labels.jsonl", "labels.parquet"
-NOT_ASKED = "not asked"
 _TRIED_AGAIN = ("error", "unparsed")
 
 Price = Annotated[float, pydantic.Field(ge=0)]
@@ -162,6 +159,7 @@ def _videos_folder(config: Config) -> Path:
 def _label(config: Config, jobs: Sequence["Job"], teacher: "Teacher") -> int:
     from distill.journal import Journal
     from distill.label_rows import label_rows, write_parquet
+    from distill.label_summary import show, summarise
 
     if config.overwrite:
         for name in (JOURNAL, LABELS, TABLE):
@@ -177,10 +175,10 @@ def _label(config: Config, jobs: Sequence["Job"], teacher: "Teacher") -> int:
     if config.parquet:
         write_parquet(_file(config, TABLE), rows)
     questions = sum(len(job.questions) for job in jobs)
-    summary = _summary(rows, questions, spent, time.monotonic() - started)
+    summary = summarise(rows, questions, spent, time.monotonic() - started)
     inputs = {"prompts": config.prompts} | ({"manifest": config.manifest} if config.manifest else {})
     save_run(config, _file(config, LABELS), inputs, teacher=dict(teacher.identity), summary=summary)
-    _show(summary, rows, _file(config, LABELS))
+    show(summary, rows, _file(config, LABELS))
     return 0 if summary["states"].get("answer", 0) == questions else 3
 
 
@@ -269,46 +267,3 @@ def _expected_cost(config: Config, to_ask: int, spent: "Spent") -> tuple[float |
         return None, "the journal holds no call whose tokens are known; label a few with --limit first"
     dollars = config.price_input * spent.input_tokens + config.price_output * spent.output_tokens
     return dollars / 1e6 / spent.calls * to_ask, None
-
-
-def _summary(rows: Sequence[Mapping[str, Any]], questions: int, spent: "Spent", seconds: float) -> dict[str, Any]:
-    states = Counter(row["state"] for row in rows)
-    if questions > len(rows):
-        states[NOT_ASKED] = questions - len(rows)
-    by_dimension = {
-        name: dict(Counter(row["state"] for row in rows if row["dimension"] == name))
-        for name in NAMES
-        if any(row["dimension"] == name for row in rows)
-    }
-    versions = Counter(row["teacher"]["model_version"] for row in rows if row["state"] != "error")
-    return {
-        "questions": questions,
-        "states": dict(states),
-        "dimensions": by_dimension,
-        "p_sources": dict(Counter(row["p_source"] for row in rows if row["p_source"])),
-        "model_versions": {str(version): count for version, count in versions.items() if version},
-        "calls": spent.calls,
-        "input_tokens": spent.input_tokens,
-        "output_tokens": spent.output_tokens,
-        "dollars": spent.dollars,
-        "seconds": round(seconds, 3),
-    }
-
-
-def _show(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], labels: Path) -> None:
-    states = ("answer", "refusal", "unparsed", "error")
-    table = []
-    for name, counts in summary["dimensions"].items():
-        answered = [row for row in rows if row["dimension"] == name and row["p_yes"] is not None]
-        yes = f"{sum(row['answer'] == 'yes' for row in answered) / len(answered):.2f}" if answered else "-"
-        table.append([name, *(str(counts.get(state, 0)) for state in states), yes])
-    print(text_table(["dimension", *states, "yes"], table), file=sys.stderr)
-    total = ", ".join(f"{count} {state}" for state, count in summary["states"].items())
-    cost = f", {summary['dollars']:.4f} dollars" if summary["dollars"] else ""
-    print(f"{summary['questions']} questions: {total}{cost}", file=sys.stderr)
-    if len(summary["model_versions"]) > 1:
-        print(f"WARNING: several versions of the teacher answered: {summary['model_versions']}", file=sys.stderr)
-    reasons = Counter(row["error"] for row in rows if row["state"] != "answer")
-    for reason, count in reasons.most_common(3):
-        print(f"  {count} x {reason}", file=sys.stderr)
-    print(f"labels: {labels}", file=sys.stderr)

@@ -11,7 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 import pytest
 
-from reward.video import write_video
+import reward.video
+from reward.video import read_video, write_video
 
 KEY = "sk-test-0123456789abcdef"
 
@@ -198,10 +199,27 @@ PROMPTS = {
 }
 
 
+class ReadersHere:
+    """Reads videos in this process, since starting a child for every test takes most of its time."""
+
+    def __init__(self, *_):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def read(self, path, sampling):
+        return read_video(path, sampling)
+
+
 @pytest.fixture
 def world(tmp_path, monkeypatch):
-    """Three prompts with four videos and nine questions, in the current folder."""
+    """Three prompts with four videos and nine questions, in the current folder; videos are read without a child."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(reward.video, "VideoReaders", ReadersHere)
     rows = [
         {
             "prompt_id": name,

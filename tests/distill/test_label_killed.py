@@ -66,7 +66,7 @@ def run(fake, key, world):
     process.stdout.close()
 
 
-@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_where_it_was(run, fake, world, kills):
     checks = [{"dimension": "mechanics", "question": f"Is it number {i}?"} for i in range(8 * kills)]
     record = {"prompt_id": "ball", "prompt": "A ball.", "events": ["It falls."], "checks": checks}

@@ -138,6 +138,18 @@ def test_429_waits_as_asked_costs_no_attempt_and_lowers_the_pace(label, fake):
     assert fake.most_in_flight <= 4
 
 
+def test_the_pace_grows_to_what_the_server_takes_and_stays_below(label, fake, world):
+    checks = [{"dimension": "mechanics", "question": f"Is it {i}?"} for i in range(80)]
+    (world / "prompts.jsonl").write_text(json.dumps({"prompt_id": "tree", "prompt": "A tree.", "checks": checks}))
+    fake.seconds = 0.02
+    fake.plan = lambda number, question: 429 if fake.in_flight > 6 else None
+    code, rows = label("--concurrency", "64", "--attempts", "1")
+    assert code == 0
+    assert states(rows) == ["answer"] * 80
+    assert 5 <= fake.most_in_flight <= 10
+    assert len(fake.questions) <= 100
+
+
 def test_a_429_that_asks_for_too_long_is_an_error(label, fake):
     fake.plan = lambda number, question: (429, {"Retry-After": "86400"})
     code, rows = label("--limit", "1", "--quota_seconds", "5")
