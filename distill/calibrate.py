@@ -9,6 +9,7 @@ the answers from raw score rows instead of asking the critic; event orders are t
 
 import dataclasses
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pydantic
 
 from distill.resolve import Resolved, Rule, resolve
+from distill.rows import load_rows
 from reward.calibrator import Calibrator, Method, cross_fitted, cross_fitted_orders
 from reward.config import config, save_run
 from reward.dimensions import EVENT_FOLLOWING
@@ -40,8 +42,10 @@ class Config(LoadOptions):
 
     critic: str | None = None
     """A critic's folder, a model on the hub, or a short name. With --scores: the folder to put the calibration into."""
-    labels: Annotated[tuple[Path, ...], pydantic.Field(min_length=1)]
+    labels: tuple[Path, ...] = ()
     """Label files of `worldcritic label`, or their folders: prompts that the critic was not trained on."""
+    rows: tuple[Path, ...] = ()
+    """Instead of labels: SFT rows of `worldcritic dataset` held out of the training, such as validation.jsonl."""
     scores: Path | None = None
     """Score rows of the uncalibrated critic for the same videos, instead of asking it again."""
     out: Path
@@ -92,13 +96,12 @@ def main(config: Config) -> int:
 
     _check_options(config)
     inputs = {f"labels_{i}": _file(path) for i, path in enumerate(config.labels)}
+    inputs |= {f"rows_{i}": path for i, path in enumerate(config.rows)}
     if config.scores:
         inputs["scores"] = config.scores
     outputs = [config.out / name for name in (CALIBRATION, REPORT, PICTURE, f"{REPORT}.run.json")]
     check_outputs(outputs, list(inputs.values()), config.overwrite)
-    resolved = resolve([label for path in config.labels for label in load_labels(path)], config.conflicts)
-    if not resolved.rows:
-        raise InputError("no label to calibrate on: there is no answer, or all labels contradict each other")
+    resolved = _resolved(config)
     subject = _from_scores(config) if config.scores else _loaded(config)
     installed = _installed_path(subject, config)
     if installed:
@@ -116,7 +119,21 @@ def main(config: Config) -> int:
     return 0
 
 
+def _resolved(config: Config) -> Resolved:
+    """Return the questions to calibrate on; mismatched questions, which nobody watched for, are none of them."""
+    if config.labels:
+        resolved = resolve([label for path in config.labels for label in load_labels(path)], config.conflicts)
+    else:
+        rows = [row for path in config.rows for row in load_rows(path) if not row.mismatched]
+        resolved = Resolved(tuple(rows), Counter(answer=len(rows)), 0, 0, 0)
+    if not resolved.rows:
+        raise InputError("no label to calibrate on: there is no answer, or all labels contradict each other")
+    return resolved
+
+
 def _check_options(config: Config) -> None:
+    if bool(config.labels) == bool(config.rows):
+        raise InputError("give either --labels of videos or --rows made from them")
     if config.critic is None and config.scores is None:
         raise InputError("say what to calibrate: --critic, or --scores of an uncalibrated critic")
     if find_spec("matplotlib") is None:

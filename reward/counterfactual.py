@@ -99,9 +99,9 @@ class Judging:
 def report(changes: Changes, judging: Judging) -> dict[str, Any]:
     """Return means of scores and changes with intervals by prompt, and whether each expectation is met.
 
-    A verdict is "yes", "no", or "unclear" where the interval does not tell. falls: the mean change is below 0 (no:
-    above -margin). moves, stays: the mean size of the change is above, or below, the margin. Raises InputError where no
-    video could be scored.
+    A verdict is "yes", "no", or "unclear" where the interval does not tell. falls: the mean change is surely below 0
+    and may reach -margin (no: it surely does not). moves, stays: the mean size of the change is surely above, or below,
+    the margin. Raises InputError where no video could be scored.
     """
     if not changes.as_is:
         reasons = "; ".join(f"{each['video']}: {each['reason']}" for each in changes.failed[:3])
@@ -155,7 +155,7 @@ def _verdict(expected: str, change: Mapping[str, Any], size: Mapping[str, Any], 
     if low is None:
         return "unclear"
     if expected == "falls":
-        return "yes" if high < 0 else "no" if low > -margin else "unclear"
+        return "no" if low > -margin else "yes" if high < 0 else "unclear"
     above, below = ("yes", "no") if expected == "moves" else ("no", "yes")
     return above if low > margin else below if high < margin else "unclear"
 

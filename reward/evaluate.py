@@ -51,7 +51,8 @@ class Config(LoadOptions):
     counterfactual: bool = False
     """Perturb clips and prompts; needs --critic, --prompts and --videos."""
     critic: str | None = None
-    """With --counterfactual: a critic's folder, a model on the hub, or a short name."""
+    """With --counterfactual: a critic's folder, a model on the hub, or a short name. With --labels: the scores' critic,
+    so that labels of prompts and videos that it was trained on are left out (training.json in its folder)."""
     videos: Path | None = None
     """With --counterfactual: folder of videos, named after their prompts."""
     limit: Positive | None = None
@@ -133,7 +134,7 @@ def _check_critic_options(config: Config) -> None:
         "--teacher": (config.teacher, config.labels, "--labels"),
         "--tie_margin": (config.tie_margin, config.preferences, "--preferences"),
         "--tie_preferences": (config.tie_preferences, config.preferences, "--preferences"),
-        "--critic": (config.critic, config.counterfactual, "--counterfactual"),
+        "--critic": (config.critic, config.counterfactual or config.labels, "--counterfactual or --labels"),
         "--videos": (config.videos, config.counterfactual, "--counterfactual"),
         "--limit": (config.limit, config.counterfactual, "--counterfactual"),
     }

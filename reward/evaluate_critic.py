@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from reward.config import save_run
 from reward.errors import InputError
-from reward.files import check_outputs, write_json
+from reward.files import check_outputs, existing, write_json
 from reward.from_labels import agreement_report, agreement_text, preference_report, preference_text
 from reward.labels import FILE_NAME, load_labels
 from reward.options import LoadOptions
 from reward.preferences import load_preferences
 from reward.scores import load_scores
 from reward.statistics import CONFIDENCE
+from reward.training import TrainingRecord, read_training
 
 if TYPE_CHECKING:
     from reward.evaluate import Config
@@ -58,6 +59,7 @@ def _compared(config: "Config", label_files: list[Path]) -> tuple[dict[str, Any]
             [label for path in label_files for label in load_labels(path)],
             scores,
             teacher=config.teacher,
+            training=_training(config),
             threshold=config.threshold,
             min_answer_mass=config.min_answer_mass,
             resamples=config.resamples,
@@ -77,6 +79,16 @@ def _compared(config: "Config", label_files: list[Path]) -> tuple[dict[str, Any]
     if critic is not None and critic.get("trained") is False:
         texts.append(f"WARNING: critic {critic.get('name')!r} was never trained: its scores mean nothing")
     return report, "\n\n".join(texts)
+
+
+def _training(config: "Config") -> TrainingRecord | None:
+    """Return what the critic that --critic names was trained on, None where none is named."""
+    if config.critic is None:
+        return None
+    record = read_training(existing(Path(config.critic), "critic's folder"))
+    if record is None:
+        raise InputError(f"critic {config.critic} has no training.json, so what it was trained on is not known")
+    return record
 
 
 def _counterfactual(config: "Config") -> tuple[dict[str, Any], str]:

@@ -10,6 +10,7 @@ from reward.matching import match, one_teacher
 from reward.preferences import Pair, best_margin, compare_pairs, preference_lines
 from reward.scores import ScoreRow
 from reward.tables import shown, text_table
+from reward.training import TrainingRecord
 
 _NAMES_SHOWN = 5
 _CHECK_MEASURES = ("accuracy", "balanced_accuracy", "kappa", "auroc")
@@ -20,14 +21,21 @@ def agreement_report(
     scores: Sequence[ScoreRow],
     *,
     teacher: str | None,
+    training: TrainingRecord | None,
     threshold: float,
     min_answer_mass: float | None,
     resamples: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Return how far scores agree with the labels of one teacher; InputError where nothing can be compared."""
+    """Return how far scores agree with the labels of one teacher; InputError where nothing can be compared.
+
+    Labels of prompts and videos that the critic was trained on are left out.
+    """
     chosen = one_teacher(labels, teacher)
-    matched = match(chosen, scores, min_answer_mass)
+    fresh = [label for label in chosen if training is None or not training.has_seen(label.prompt_id, label.sha256)]
+    matched = match(fresh, scores, min_answer_mass)
+    if len(fresh) < len(chosen):
+        matched.unmatched["the critic was trained on the prompt or the video"] = len(chosen) - len(fresh)
     if not matched.checks and not matched.orders:
         raise InputError(f"no label can be compared with a score: {_counted(matched.unmatched)}")
     checks, videos = matched.checks, matched.videos

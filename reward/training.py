@@ -18,6 +18,10 @@ class TrainingRecord:
     prompt_ids: frozenset[str] = frozenset()
     video_sha256: frozenset[str] = frozenset()
 
+    def has_seen(self, prompt_id: str, video_sha256: str | None) -> bool:
+        """Return whether the critic has learned from a prompt or a video file."""
+        return prompt_id in self.prompt_ids or video_sha256 in self.video_sha256
+
     def refuse_seen(self, prompt_ids: Iterable[str], video_sha256: Iterable[str], purpose: str) -> None:
         """Raise InputError naming the first prompts, or videos, that the critic was trained on.
 

@@ -186,6 +186,31 @@ def test_neither_critic_nor_scores_is_an_error(calibrate, synthetic, capsys):
     assert "--critic, or --scores" in capsys.readouterr().err
 
 
+def test_held_out_rows_serve_as_labels_without_the_mismatched_ones(calibrate, synthetic, tmp_path, capsys):
+    labels, scores = synthetic
+    _, of_labels = calibrate(labels, scores, "--method", "platt")
+    rows = [
+        {
+            "video_path": row["video_path"],
+            "t2v_prompt": row["t2v_prompt"],
+            "dimension": row["dimension"],
+            "question": row["question"],
+            "target": row["answer"],
+            "prompt_id": row["prompt_id"],
+            "sha256": row["sha256"],
+        }
+        for row in labels
+    ]
+    rows.append(rows[0] | {"target": "no", "mismatched": True})
+    path = lines(tmp_path / "validation.jsonl", rows)
+    arguments = ["--rows", str(path), "--scores", str(tmp_path / "scores.jsonl"), "--method", "platt"]
+    assert main(["calibrate", *arguments, "--out", str(tmp_path / "rows"), "--resamples", "200"]) == 0
+    of_rows = json.loads((tmp_path / "rows" / "report.json").read_text())
+    assert of_rows["table"] == of_labels["table"]
+    assert calibrate(labels, scores, "--rows", str(path), "--overwrite")[0] == 2
+    assert "either --labels" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, tokenizer):
     """A tiny critic in a folder."""

@@ -7,6 +7,7 @@ from scipy import stats
 from reward.agreement import kendall, spearman, weighted_pearson, weighted_spearman
 from reward.dimensions import dimension_name
 from reward.preferences import ComparedPair, Pair, best_margin
+from reward.training import TrainingRecord, write_training
 from reward.wording import order_text
 from worldcritic import main
 
@@ -208,6 +209,17 @@ def test_what_cannot_be_compared_is_counted(evaluate):
     assert report["agreement"]["checks"][0]["n"] == 4
 
 
+def test_labels_that_the_critic_was_trained_on_are_left_out(evaluate, tmp_path, capsys):
+    critic = tmp_path / "critic"
+    critic.mkdir()
+    assert evaluate(HAND_SCORES, HAND_LABELS, "--critic", str(critic))[0] == 2
+    assert "has no training.json" in capsys.readouterr().err
+    write_training(critic, TrainingRecord(frozenset({"p1"}), frozenset({"p3 a.mp4"})))
+    _, report = evaluate(HAND_SCORES, HAND_LABELS, "--critic", str(critic))
+    assert report["agreement"]["unmatched"] == {"the critic was trained on the prompt or the video": 5}
+    assert {line["prompt_id"] for line in report["agreement"]["prompts"]} == {"p2", "p4"}
+
+
 def test_several_teachers_must_be_told_apart(evaluate, capsys):
     others = [row | {"teacher": {"name": "gemini", "model_version": "2"}, "key": "k"} for row in HAND_LABELS[:2]]
     others[0]["answer"] = "no"
@@ -354,7 +366,7 @@ def test_labels_and_preferences_stand_in_one_report(evaluate):
         (["--scores", "s", "--labels", "l", "--write_results", "w"], "go with VideoVerse's totals"),
         (["--scores", "s", "--labels", "l", "--tie_margin", "0.1"], "--tie_margin goes with --preferences"),
         (["--scores", "s", "--preferences", "p", "--teacher", "t"], "--teacher goes with --labels"),
-        (["--scores", "s", "--prompts", "p", "--critic", "c"], "--critic goes with --counterfactual"),
+        (["--scores", "s", "--prompts", "p", "--critic", "c"], "--critic goes with --counterfactual or --labels"),
         (["--scores", "s", "--counterfactual"], "exactly one of --results"),
         (["--counterfactual", "--critic", "fake"], "--counterfactual needs --critic, --prompts and --videos"),
         (["--scores", "gone", "--labels", "l"], "gone does not exist"),
