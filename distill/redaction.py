@@ -8,7 +8,7 @@ HIDDEN = "[redacted]"
 _LOOKS_SECRET = re.compile(
     r"(?<![A-Za-z0-9])(?:AIza[\w-]{16,}|sk-[\w-]{8,}|hf_[A-Za-z0-9]{8,}|ya29\.[\w.-]{8,})"
     r"|(?<=[?&]key=)[^&\s\"']+"
-    r"|(?i:(?<=bearer )[\w.~+/=-]{6,}|(?<=x-goog-api-key: )\S+|(?<=authorization: )\S+(?: \S+)?)"
+    r"|(?i:(?<=bearer )[\w.~+/=-]{6,}|(?<=x-goog-api-key: )[^\s\"']+|(?<=authorization: )[^\s\"']+(?: [^\s\"']+)?)"
 )
 
 

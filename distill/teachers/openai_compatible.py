@@ -106,7 +106,8 @@ class OpenAICompatible:
                 raise
             self._logprobs = False
             body = await self._send(seen, question, False)
-        return _reply(question, body)
+        reply = _reply(question, body)
+        return dataclasses.replace(reply, raw=reply.raw and redact(reply.raw, self._secrets))
 
     async def _send(self, seen: Seen, question: Question, logprobs: bool) -> "_Completion":
         import openai
@@ -132,7 +133,7 @@ class OpenAICompatible:
             cause = error.__cause__ or error
             message = redact(f"{type(cause).__name__}: {cause}", self._secrets)
             raise TransientError(f"no answer from the server: {message}") from None
-        return _completion(redact(text, self._secrets))
+        return _completion(text, self._secrets)
 
 
 class _TopToken(pydantic.BaseModel):
@@ -173,7 +174,7 @@ class _Completion(pydantic.BaseModel):
     usage: _Usage | None = None
 
 
-def _completion(text: str) -> _Completion:
+def _completion(text: str, secrets: Sequence[str]) -> _Completion:
     try:
         return _Completion.model_validate_json(text)
     except pydantic.ValidationError as error:

@@ -180,6 +180,13 @@ def test_keys_are_redacted_in_errors_and_raw_texts(label, fake, key, world):
     assert b"[redacted]" in written
 
 
+def test_words_that_look_like_a_key_do_not_break_a_reply(label, fake):
+    fake.plan = lambda number, question: completion("Yes. Authorization: granted")
+    _, rows = label("--limit", "1")
+    assert (rows[0]["state"], rows[0]["answer"]) == ("answer", "yes")
+    assert rows[0]["raw"] == "Yes. Authorization: [redacted]"
+
+
 def test_many_failures_in_a_row_end_the_run(label, fake, capsys):
     fake.plan = lambda number, question: 404
     code, rows = label("--max_failures", "3", "--concurrency", "1")
