@@ -17,7 +17,7 @@ from reward.tokens import AnswerTokens
 from reward.video import Clip
 from reward.wording import check_text, order_answer, order_text
 from toyworld.clips import ToyClip, sample_clip
-from toyworld.lessons import CELL_WORDS, cell_words, description, lessons
+from toyworld.lessons import CELL_WORDS, cell_words, description, hard_lessons, layout_checks, lessons
 from toyworld.measure import Facts, measure
 from toyworld.oracle import judge_facts
 from toyworld.perturb import add_noise, blur, halve, shift_hue
@@ -85,15 +85,17 @@ class Lessons(IterableDataset[Example]):
     def _asked(
         self, toy: ToyPrompt, clip: ToyClip, frames: np.ndarray[Any, Any], rng: np.random.Generator
     ) -> Iterator[Asked]:
-        opens = lessons(toy, clip, rng)
-        keep = 5 if self.stage == "dense" else 3
-        for i in rng.permutation(len(opens))[:keep]:
-            yield self._text(OPEN.replace("{question}", opens[int(i)].question), " " + opens[int(i)].answer, 0.5)
+        easy, hard = lessons(toy, clip, rng), hard_lessons(clip, rng)
+        opens = [easy[int(i)] for i in rng.permutation(len(easy))[: 4 if self.stage == "dense" else 2]]
+        for lesson in [*opens, *hard]:
+            yield self._text(OPEN.replace("{question}", lesson.question), " " + lesson.answer, 0.5)
         if rng.random() < (0.7 if self.stage == "dense" else 0.3):
             yield self._text(DESCRIBE, description(toy, clip), 0.3)
         if self.stage == "dense":
             return
         for check, yes in zip(toy.prompt.checks, clip.checks, strict=True):
+            yield self._check(check, yes)
+        for check, yes in layout_checks(clip, rng):
             yield self._check(check, yes)
         facts = measure(frames, self.world.seconds)
         yield from self._further_checks(toy, facts, rng)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reward.prompts import Check
 from toyworld.clips import ToyClip
 from toyworld.plan import ToyPrompt
-from toyworld.questions import CAMERA_DOES, letters
+from toyworld.questions import CAMERA_DOES, CHECKS, letters
 from toyworld.render import Layers
 from toyworld.scene import CAMERAS, COLOURS, THINGS, Actor, Array, Move, Pose, camera_at, pose_at
 from toyworld.world import World
@@ -42,16 +43,25 @@ def lessons(toy_prompt: ToyPrompt, clip: ToyClip, rng: np.random.Generator) -> l
     """Return one lesson of every kind that a clip allows, about things drawn by `rng`."""
     actors = clip.scene.actors
     some = actors[int(rng.integers(len(actors)))]
-    found = [
+    return [
         Lesson("What does the camera do?", clip.scene.camera),
         Lesson(f"How does the {some.noun} move?", motion(some)),
-        Lesson(f"How long does the {some.noun} stay in the picture?", stay(some)),
         *_colour_lessons(actors, rng),
-        *_layout_lessons(clip, rng),
         *_order_lessons(toy_prompt, clip, rng),
     ]
+
+
+def hard_lessons(clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:
+    """Return the lessons on what is learned last: places, depth, colours that change, things that vanish."""
+    actors = clip.scene.actors
+    some = actors[int(rng.integers(len(actors)))]
+    found = [
+        Lesson(f"Does the {some.noun} stay in the picture all the time or vanish?", stay(some)),
+        Lesson(f"Does the {some.noun} keep the same colour all the time or change it?", colours(some)),
+        *_layout_lessons(clip, rng),
+    ]
     if "pillar" in (actor.noun for actor in actors) and any(actor.layer for actor in actors):
-        found.append(Lesson("Where does the ball pass the pillar?", depth(actors)))
+        found.append(Lesson("Does the ball pass in front of or behind the pillar?", depth(actors)))
     return found
 
 
@@ -106,7 +116,7 @@ def _colour_lessons(actors: Sequence[Actor], rng: np.random.Generator) -> list[L
     some = actors[int(rng.integers(len(actors)))]
     listed = [f"{colours(actor).split()[0]} {actor.noun}" for actor in actors]
     return [
-        Lesson(f"Which colour is the {some.noun} all the time?", colours(some)),
+        Lesson(f"Which colour is the {some.noun}?", colours(some).split()[0]),
         Lesson("Which things are in the picture?", " ".join(listed[int(i)] for i in rng.permutation(len(listed)))),
     ]
 
@@ -123,7 +133,23 @@ def _layout_lessons(clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:
         one, two = (nouns[int(i)] for i in rng.permutation(len(nouns))[:2])
         side = "left" if place[one] < place[two] else "right"
         found.append(Lesson(f"To which side of the {two} is the {one} at the beginning?", side))
-        found.append(Lesson(f"What is to the {side} of the {two} at the beginning, the {two} or the {one}?", one))
+        left, right = (one, two) if side == "left" else (two, one)
+        asked, answer = ("left", left) if rng.random() < 0.5 else ("right", right)
+        found.append(Lesson(f"Which is further to the {asked} at the beginning, the {one} or the {two}?", answer))
+        listed = " ".join(sorted(nouns, key=place.__getitem__))
+        found.append(Lesson("Which things are there at the beginning, from left to right?", listed))
+    return found
+
+
+def layout_checks(clip: ToyClip, rng: np.random.Generator) -> list[tuple[Check, bool]]:
+    """Return yes/no questions on who is beside whom, with their truth, for clips of several things."""
+    place = {actor.noun: _picture_x(clip, actor) for actor in clip.scene.actors}
+    found = []
+    for _ in range(2 if len(place) > 1 else 0):
+        one, two = (list(place)[int(i)] for i in rng.permutation(len(place))[:2])
+        side = ("left", "right")[int(rng.integers(2))]
+        question = CHECKS["beside"].question.format(thing=one, other=two, side=side)
+        found.append((Check("layout_2d", question), (place[one] < place[two]) == (side == "left")))
     return found
 
 

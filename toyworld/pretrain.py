@@ -29,7 +29,7 @@ from reward.tokens import AnswerTokens, answer_tokens
 from reward.wording import CHECK, ORDER
 from toyworld.clips import sample_clip
 from toyworld.curriculum import OPEN, STAGES, Lessons, collate
-from toyworld.lessons import CAMERA_WORDS, CELL_WORDS, description, lessons
+from toyworld.lessons import CAMERA_WORDS, CELL_WORDS, description, hard_lessons, lessons
 from toyworld.stories import sample_prompt
 
 
@@ -60,7 +60,8 @@ def toy_tokenizer() -> Any:
         toy = sample_prompt(rng, f"toy-{i}")
         clip = sample_clip(toy, rng)
         texts += [toy.prompt.text, *toy.prompt.events, *(check.question for check in toy.prompt.checks)]
-        texts += [description(toy, clip), *(f"{each.question} {each.answer}" for each in lessons(toy, clip, rng))]
+        told = [*lessons(toy, clip, rng), *hard_lessons(clip, rng)]
+        texts += [description(toy, clip), *(f"{each.question} {each.answer}" for each in told)]
     tokenizer = tiny_tokenizer(texts, vocabulary=1024)
     fixed = [part for template in (CHECK, ORDER, OPEN) for part in _fixed_parts(template)]
     tokenizer.add_tokens(sorted(set(fixed), key=len, reverse=True))

@@ -3,12 +3,23 @@
 import numpy as np
 import pytest
 
+from reward.prompts import Prompt
 from toyworld.clips import as_asked, stage_clip
 from toyworld.curriculum import Lessons
 from toyworld.draw import draw
-from toyworld.lessons import CELL_WORDS, cell_words, colours, description, lessons, motion, stay
+from toyworld.lessons import (
+    CELL_WORDS,
+    cell_words,
+    colours,
+    description,
+    hard_lessons,
+    layout_checks,
+    lessons,
+    motion,
+    stay,
+)
 from toyworld.measure import measure
-from toyworld.oracle import look
+from toyworld.oracle import judge, look
 from toyworld.pretrain import Recipe, build
 from toyworld.world import World
 
@@ -50,6 +61,38 @@ def test_every_check_of_a_faithful_clip_has_its_latent_in_the_lessons(clips):
         assert all(event in text for event in toy.prompt.events)
         for noun, colour in toy.plan.colours.items():
             assert f"The {noun} is {colour}" in text or noun == "lamp"
+
+
+def test_hard_lessons_and_layout_checks_are_what_the_oracle_measures(clips):
+    """Layout questions are answered by the oracle from pixels; every kind of hard lesson occurs."""
+    world, rng, kinds, asked = World(), np.random.default_rng(2), set(), 0
+    for toy, clip in clips:
+        kinds |= {lesson.question.split()[0] + lesson.question.split()[-1] for lesson in hard_lessons(clip, rng)}
+        checks = layout_checks(clip, rng)
+        prompt = Prompt("p", toy.prompt.text, (), tuple(check for check, _ in checks))
+        verdict = judge(prompt, world.render(clip.scene), world.seconds)
+        for (_, yes), answer in zip(checks, verdict.answers, strict=True):
+            if not np.isnan(answer.yes):
+                assert answer.yes == yes
+                asked += 1
+    assert asked > 30
+    assert len(kinds) >= 6
+
+
+def test_left_to_right_is_the_order_in_the_first_frame(clips):
+    rng = np.random.default_rng(3)
+    world = World()
+    for _, clip in clips[:30]:
+        said = {lesson.question: lesson.answer for lesson in hard_lessons(clip, rng)}
+        listed = said.get("Which things are there at the beginning, from left to right?")
+        if listed is None:
+            continue
+        layers = world.layers(clip.scene)
+        columns = np.arange(world.size)
+        centres = [(v[0].sum(axis=0) * columns).sum() / v[0].sum() for v in layers.visible if v[0].sum() > 0]
+        if len(centres) == len(clip.scene.actors):
+            nouns = [actor.noun for actor in clip.scene.actors]
+            assert listed == " ".join(noun for _, noun in sorted(zip(centres, nouns, strict=True)))
 
 
 def test_cells_show_a_thing_where_it_is(clips):
