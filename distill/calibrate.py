@@ -24,7 +24,7 @@ from reward.calibrator import Calibrator, Method, cross_fitted, cross_fitted_ord
 from reward.config import config, save_run
 from reward.dimensions import EVENT_FOLLOWING
 from reward.errors import InputError
-from reward.files import check_outputs, write_json
+from reward.files import check_outputs, sha256_file, write_json
 from reward.labels import FILE_NAME, load_labels
 from reward.options import LoadOptions, Positive
 from reward.scores import ScoreRow, load_scores
@@ -253,7 +253,7 @@ def _finish(
         "answers": len(answers),
         "orders": len(orders.predicted),
         "prompts": len(set(answers.prompt)),
-        "labels": {path.name: _sha256(path) for name, path in inputs.items() if name != "scores"},
+        "labels_sha256": [sha256_file(path) for name, path in inputs.items() if name != "scores"],
     }
     calibration = calibrator.calibration(subject.identity.get("manifest_sha256"), fit)
     full = {
@@ -276,12 +276,6 @@ def _finish(
         write_calibration(installed.parent, calibration)
     print(report.table_text(lines, order))
     _say(config, subject, held_out.unanswered, installed)
-
-
-def _sha256(path: Path) -> str:
-    from reward.files import sha256_file
-
-    return sha256_file(path)
 
 
 def _say(config: Config, subject: _Subject, unanswered: Mapping[str, int], installed: Path | None) -> None:

@@ -132,11 +132,3 @@ def _check_answer(row: LabelRow) -> None:
     asked = letters(len(row.events or ()))
     if row.answer is None or len(set(row.answer)) != len(row.answer) or not set(row.answer) <= set(asked):
         raise InputError(f"{row.where}: order {row.answer!r} is not made of different letters of {asked!r}")
-
-
-def answered(rows: list[LabelRow]) -> list[LabelRow]:
-    """Return the rows that are labels; InputError where there is none."""
-    found = [row for row in rows if row.state == ANSWERED]
-    if not found:
-        raise InputError(f"{rows[0].where.rsplit(':', 1)[0]}: no row has state 'answer', so there is no label")
-    return found
