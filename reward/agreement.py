@@ -48,10 +48,15 @@ def prompt_lines(
     checks: Sequence[ComparedCheck], videos: Sequence[ComparedVideo], threshold: float
 ) -> list[dict[str, Any]]:
     """Return a line for each prompt: how many checks are right, and Kendall's tau over its videos' rewards."""
+    checks_of: dict[str, list[ComparedCheck]] = {video.prompt_id: [] for video in videos}
+    videos_of: dict[str, list[ComparedVideo]] = {video.prompt_id: [] for video in videos}
+    for check in checks:
+        checks_of[check.prompt_id].append(check)
+    for video in videos:
+        videos_of[video.prompt_id].append(video)
     lines = []
-    for name in dict.fromkeys(video.prompt_id for video in videos):
-        some = [check for check in checks if check.prompt_id == name]
-        own = [video for video in videos if video.prompt_id == name]
+    for name, own in videos_of.items():
+        some = checks_of[name]
         right = [(check.p_yes >= threshold) == check.yes for check in some]
         tau = kendall(*_rewards(own)) if len(own) > 1 else float("nan")
         lines.append(
