@@ -169,7 +169,9 @@ def place(model: Any, options: LoadOptions) -> Any:
     if options.attn_implementation:
         model.set_attn_implementation(options.attn_implementation)
     dtype = torch.float32 if options.dtype == "auto" else getattr(torch, options.dtype)
-    return model.to(_device(options.device), dtype).eval()
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)  # the rotary frequencies are buffers and stay exact
+    return model.to(_device(options.device)).eval()
 
 
 def _device(name: str) -> Any:

@@ -175,6 +175,14 @@ def test_the_embedded_critic_is_the_same_every_time_and_says_that_it_is_untraine
     assert answers(first) == answers(second)
 
 
+def test_the_embedded_critic_in_bfloat16_keeps_its_positions_exact():
+    rough = RewardModel.from_pretrained("toyworld", device="cpu", dtype="bfloat16")
+    exact = RewardModel.from_pretrained("toyworld", device="cpu")
+    assert answers(rough) == pytest.approx(answers(exact), abs=0.05)
+    ours, theirs = (dict(m.critic.model.named_buffers()) for m in (rough, exact))
+    assert all(ours[name].equal(theirs[name]) for name in theirs)
+
+
 def test_files_are_scored_by_prompt_or_plain_text(tmp_path):
     clip = noise_clip()
     write_video(tmp_path / "a.mp4", clip.frames, fps=8)
