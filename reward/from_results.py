@@ -128,13 +128,17 @@ def _read(identifier: str, record: Record) -> _Reading:
 
 
 def _read_events(reading: _Reading, identifier: str, record: Record) -> None:
-    """The judge's own text is read where there is one, else what the official script made of it."""
+    """The judge's own text is read where there is one, else what the official script made of it.
+
+    The official script writes processed letters only for an answer that it could read, so that no letters at all mean
+    that no event happens.
+    """
     num_events = len(plan_of(record))
     if not num_events:
         return
     info = record["t2v_eval_event_info"]
     processed, raw = info.get("overall_event_processed_res"), info.get("overall_event_res")
-    order = read_order(processed if raw is None else raw, num_events)
+    order = "" if raw is None and processed == "" else read_order(processed if raw is None else raw, num_events)
     robust = None if order is None else lcs_length(letters(num_events), order)
     official = official_lcs(record)
     reading.asked[EVENT_FOLLOWING] += num_events

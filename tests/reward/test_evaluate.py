@@ -165,6 +165,13 @@ def test_missing_videos_are_listed_against_the_prompt_file(
     assert "no answer for p1, p3" in capsys.readouterr().out
 
 
+def test_no_letters_at_all_are_the_answer_that_no_event_happens(evaluate: Callable[..., Any]) -> None:
+    results = answered({"p1": (None, ["yes", "no"]), "p2": (None, ["yes"])})
+    results["p1"]["t2v_eval_event_info"]["overall_event_processed_res"] = ""
+    coverage = evaluate(results)[1]["worldcritic"]["coverage"]["events"]
+    assert coverage["answered"] == 2
+
+
 def test_results_of_other_prompts_are_refused(
     evaluate: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
