@@ -55,6 +55,7 @@ class Caller:
     def __init__(self, limiter: Limiter, patience: Patience) -> None:
         self.limiter, self.patience = limiter, patience
         self.made = 0
+        self._denied: DeniedError | None = None
 
     async def __call__(self, call: Callable[[], Awaitable[Given]]) -> Given:
         """Return what `call` returns; raises its last fault when patience ends, a lasting fault at once."""
@@ -88,6 +89,8 @@ class Caller:
 
     async def _once(self, call: Callable[[], Awaitable[Given]]) -> Given:
         async with self.limiter.slot():
+            if self._denied is not None:  # the slot came free before the run was told to stop
+                raise self._denied
             self.made += 1
             try:
                 given = await call()
@@ -98,6 +101,7 @@ class Caller:
                 self.limiter.stumbled()
                 raise
             except DeniedError as error:
-                raise DeniedError(f"the teacher does not let this key in: {error}") from None
+                self._denied = DeniedError(f"the teacher does not let this key in: {error}")
+                raise self._denied from None
             self.limiter.succeeded()
             return given
