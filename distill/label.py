@@ -18,13 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import pydantic
 
 from distill.teachers.options import TeacherOptions
-from reward.candidates import Candidates, find_candidates, in_shard, read_candidates, say_missing
+from reward.candidates import in_shard, locate_candidates, say_missing
 from reward.config import config, save_run
 from reward.errors import InputError
 from reward.files import check_outputs, existing, write_jsonl, writing
-from reward.options import Positive
+from reward.options import Positive, VideoOptions
 from reward.progress import Progress
-from reward.prompts import load_prompts
 from reward.score import shard_path
 
 if TYPE_CHECKING:
@@ -40,27 +39,17 @@ Price = Annotated[float, pydantic.Field(ge=0)]
 
 
 @config
-class Config(TeacherOptions):
+class Config(TeacherOptions, VideoOptions):
     """Options of `worldcritic label`."""
 
     teacher: str
     """Who labels: openai:MODEL, gemini:MODEL, local:CRITIC, replay:LABELS, truth, oracle."""
-    prompts: Path
-    """Prompt file: VideoVerse's JSON, JSONL, or plain text with one prompt a line."""
-    videos: Path | None = None
-    """Folder of videos; with --manifest the folder that its paths are relative to."""
-    manifest: Path | None = None
-    """JSONL file of {"prompt_id", "video", "generator"} instead of a folder."""
     out: Path
     """Folder for the journal and the labels; with several shards each writes its own files into it."""
     generator: str | None = None
     """What made the videos, for those whose manifest does not say."""
     limit: Positive | None = None
     """Label only the first so many videos; labels.jsonl then holds these, the journal keeps all."""
-    num_shards: Positive = 1
-    """Split the prompts over so many runs of this command."""
-    shard_index: Annotated[int, pydantic.Field(ge=0)] = 0
-    """Which part this run labels, from 0."""
     merge: tuple[Path, ...] = ()
     """First take in the answers of other journals of this teacher: journal files, or folders with some."""
     export_only: bool = False
@@ -98,7 +87,7 @@ class Config(TeacherOptions):
 def main(config: Config) -> int:
     """Label, and return 0, or 3 if some questions have no answer."""
     _check(config)
-    found = _find(config)
+    found = locate_candidates(config)
     say_missing(found)
     candidates = [each for each in found.found if in_shard(each, config.num_shards, config.shard_index)]
     candidates = candidates[: config.limit]
@@ -122,8 +111,7 @@ def main(config: Config) -> int:
 
 def _check(config: Config) -> None:
     """Refuse what cannot go well before anything is loaded or written."""
-    if config.shard_index >= config.num_shards:
-        raise InputError(f"--shard_index {config.shard_index} must be below --num_shards {config.num_shards}")
+    config.check_shard()
     if config.max_cost is not None and (config.price_input is None or config.price_output is None):
         raise InputError("--max_cost needs --price_input and --price_output, dollars per million tokens")
     if config.out.exists() and not config.out.is_dir():
@@ -140,22 +128,6 @@ def _file(config: Config, name: str) -> Path:
     return shard_path(config.out / name, config.num_shards, config.shard_index)
 
 
-def _find(config: Config) -> Candidates:
-    prompts = load_prompts(config.prompts)
-    if config.manifest is not None:
-        return read_candidates(prompts, config.manifest, config.videos)
-    if config.videos is None:
-        raise InputError("say where the videos are: --videos DIR or --manifest FILE.jsonl")
-    return find_candidates(prompts, config.videos)
-
-
-def _videos_folder(config: Config) -> Path:
-    if config.videos is not None:
-        return config.videos
-    assert config.manifest is not None
-    return config.manifest.parent
-
-
 def _label(config: Config, jobs: Sequence["Job"], teacher: "Teacher") -> int:
     from distill.journal import Journal
     from distill.label_rows import label_rows, write_parquet
@@ -169,7 +141,7 @@ def _label(config: Config, jobs: Sequence["Job"], teacher: "Teacher") -> int:
         _merge(config, journal)
         if not config.export_only:
             _ask(config, jobs, teacher, journal)
-        rows = list(label_rows(jobs, journal, teacher.identity, _videos_folder(config), config.generator))
+        rows = list(label_rows(jobs, journal, teacher.identity, config.videos_folder, config.generator))
         spent = journal.spent()
     write_jsonl(_file(config, LABELS), rows)
     if config.parquet:

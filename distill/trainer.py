@@ -75,11 +75,11 @@ class PackedTrainer(SFTTrainer):
         """Return (video, row, NLL, whether the most probable of the row's possible answers is right) per prediction."""
         batch = self._batch(inputs)
         log_p = predictions(model, batch)
-        losses = -(batch.shares * log_p.gather(1, batch.targets)).sum(dim=1)
-        wanted = batch.targets.gather(1, batch.shares.argmax(dim=1, keepdim=True))[:, 0]
-        binary = log_p.gather(1, batch.targets)
-        checks = (batch.targets[:, 1] != 0) & (batch.columns >= 0)
-        chosen = torch.where(checks, batch.targets.gather(1, binary.argmax(dim=1, keepdim=True))[:, 0], log_p.argmax(1))
+        pair = log_p.gather(1, batch.targets)
+        losses = -(batch.shares * pair).sum(dim=1)
+        wanted, likelier = (batch.targets.gather(1, of.argmax(1, keepdim=True))[:, 0] for of in (batch.shares, pair))
+        is_check = batch.targets[:, 1] != 0  # an order's token has no second target
+        chosen = torch.where(is_check, likelier, log_p.argmax(dim=1))
         rows = zip(inputs["owners"].tolist(), losses.tolist(), (chosen == wanted).tolist(), strict=True)
         return [(video, row, loss, right) for (video, row), loss, right in rows]
 

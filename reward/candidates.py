@@ -8,7 +8,8 @@ from pathlib import Path
 
 from reward.errors import InputError
 from reward.files import existing, inside, read_jsonl
-from reward.prompts import Prompt
+from reward.options import VideoOptions
+from reward.prompts import Prompt, load_prompts
 
 _SHOWN = 10
 VIDEO_SUFFIXES = (".mp4", ".webm", ".mkv", ".mov", ".avi", ".m4v", ".gif", ".ts")
@@ -34,6 +35,14 @@ class Candidates:
     found: tuple[Candidate, ...]
     without_video: tuple[str, ...]
     unmatched: tuple[str, ...]
+
+
+def locate_candidates(options: VideoOptions) -> Candidates:
+    """Return the videos that a verb's options name, in a folder or a manifest; InputError as the two ways raise it."""
+    prompts = load_prompts(options.prompts)
+    if options.manifest is not None:
+        return read_candidates(prompts, options.manifest, options.videos)
+    return find_candidates(prompts, options.videos_folder)
 
 
 def find_candidates(prompts: Mapping[str, Prompt], videos: Path) -> Candidates:

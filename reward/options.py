@@ -1,10 +1,12 @@
-"""How to load and run a critic, as a verb's options and as an argument of `RewardModel.from_pretrained`."""
+"""Options that verbs share: how to load and run a critic (also `RewardModel.from_pretrained`'s), and which videos."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import pydantic
 
 from reward.config import config
+from reward.errors import InputError
 
 Sharing = Literal["packed", "expanded", "separate"]
 Positive = Annotated[int, pydantic.Field(ge=1)]
@@ -32,3 +34,33 @@ class LoadOptions:
     """Frames per second instead of a fixed number, at most num_frames of them."""
     max_pixels: Positive | None = None
     """Pixels of a resized frame instead of the critic's own limit. A calibrated critic refuses it."""
+
+
+@config
+class VideoOptions:
+    """Which videos, for which prompts, and which part of them."""
+
+    prompts: Path
+    """Prompt file: VideoVerse's JSON, JSONL, or plain text with one prompt a line."""
+    videos: Path | None = None
+    """Folder of videos; with --manifest the folder that its paths are relative to."""
+    manifest: Path | None = None
+    """JSONL file of {"prompt_id", "video", "generator"?} instead of a folder."""
+    num_shards: Positive = 1
+    """Split the prompts over so many runs of this command."""
+    shard_index: Annotated[int, pydantic.Field(ge=0)] = 0
+    """Which part this run does, from 0."""
+
+    @property
+    def videos_folder(self) -> Path:
+        """The folder that video paths are relative to; InputError if neither --videos nor --manifest is given."""
+        if self.videos is not None:
+            return self.videos
+        if self.manifest is None:
+            raise InputError("say where the videos are: --videos DIR or --manifest FILE.jsonl")
+        return self.manifest.parent
+
+    def check_shard(self) -> None:
+        """Raise InputError for a shard beyond the last."""
+        if self.shard_index >= self.num_shards:
+            raise InputError(f"--shard_index {self.shard_index} must be below --num_shards {self.num_shards}")

@@ -6,7 +6,7 @@ teacher's proportion for a check, one token at a time for an event order or any 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from reward.frontend import Prefix
-from reward.suffixes import Suffix, pack
+from reward.suffixes import Suffix, chain, pack
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,14 @@ class Asked:
 
 def soft_answer(question: Sequence[int], yes: int, no: int, p_yes: float, weight: float = 1.0) -> Asked:
     """Return a yes/no question answered Yes with probability `p_yes`."""
-    length = len(question)
-    suffix = Suffix(tuple(question), tuple(range(-1, length - 1)), (length - 1,))
-    return Asked(suffix, (((yes, p_yes), (no, 1 - p_yes)),), weight)
+    return Asked(chain(question), (((yes, p_yes), (no, 1 - p_yes)),), weight)
 
 
 def text_answer(question: Sequence[int], answer: Sequence[int], weight: float = 1.0) -> Asked:
     """Return a question answered by a text of tokens, the end of the answer included; each token is predicted."""
-    ids = (*question, *answer[:-1])
-    reads = tuple(range(len(question) - 1, len(ids)))
-    return Asked(Suffix(ids, tuple(range(-1, len(ids) - 1)), reads), tuple(((t, 1.0),) for t in answer), weight)
+    row = chain([*question, *answer[:-1]])
+    reads = tuple(range(len(question) - 1, len(row.ids)))
+    return Asked(replace(row, reads=reads), tuple(((token, 1.0),) for token in answer), weight)
 
 
 @dataclass(frozen=True)

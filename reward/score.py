@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 
-from reward.candidates import Candidate, Candidates, find_candidates, in_shard, read_candidates, say_missing
+from reward.candidates import Candidate, Candidates, in_shard, locate_candidates, say_missing
 from reward.config import config, save_run
 from reward.dimensions import NAMES
 from reward.errors import InputError
 from reward.files import append_jsonl, heal_jsonl, read_jsonl, write_jsonl, writing
-from reward.options import LoadOptions, Positive
+from reward.options import LoadOptions, Positive, VideoOptions
 from reward.progress import Progress
-from reward.prompts import load_prompts
 
 if TYPE_CHECKING:
     from reward.model import RewardModel
@@ -35,25 +34,15 @@ Row = dict[str, Any]
 
 
 @config
-class Config(LoadOptions):
+class Config(LoadOptions, VideoOptions):
     """Options of `worldcritic score`."""
 
     critic: str
     """A critic's folder, a model on the hub, or a short name such as toyworld."""
-    prompts: Path
-    """Prompt file: VideoVerse's JSON, JSONL, or plain text with one prompt a line."""
-    videos: Path | None = None
-    """Folder of videos; with --manifest the folder that its paths are relative to."""
-    manifest: Path | None = None
-    """JSONL file of {"prompt_id", "video"} instead of a folder."""
     out: Path
     """JSONL file of scores; with several shards each writes its own, named after it."""
     limit: Positive | None = None
     """Score only the first so many videos."""
-    num_shards: Positive = 1
-    """Split the prompts over so many runs of this command."""
-    shard_index: Annotated[int, pydantic.Field(ge=0)] = 0
-    """Which part this run scores, from 0."""
     overwrite: bool = False
     """Discard rows that are already there."""
     retry_errors: bool = False
@@ -76,9 +65,8 @@ class Config(LoadOptions):
 
 def main(config: Config) -> int:
     """Score, and return 0, or 3 if some rows have no reward."""
-    if config.shard_index >= config.num_shards:
-        raise InputError(f"--shard_index {config.shard_index} must be below --num_shards {config.num_shards}")
-    candidates = _find(config)
+    config.check_shard()
+    candidates = locate_candidates(config)
     say_missing(candidates)
     jobs = [candidate for candidate in candidates.found if in_shard(candidate, config.num_shards, config.shard_index)]
     jobs = jobs[: config.limit]
@@ -98,7 +86,7 @@ def main(config: Config) -> int:
             out,
             {"prompts": config.prompts},
             critic=model.identity,
-            videos_folder=_videos_folder(config).resolve(),
+            videos_folder=config.videos_folder.resolve(),
             summary=summary,
         )
     _show(summary, model, out)
@@ -110,23 +98,6 @@ def shard_path(out: Path, num_shards: int, shard_index: int) -> Path:
     if num_shards == 1:
         return out
     return out.with_name(f"{out.stem}-{shard_index:05d}-of-{num_shards:05d}{out.suffix}")
-
-
-def _find(config: Config) -> Candidates:
-    prompts = load_prompts(config.prompts)
-    if config.manifest is not None:
-        return read_candidates(prompts, config.manifest, config.videos)
-    if config.videos is None:
-        raise InputError("say where the videos are: --videos DIR or --manifest FILE.jsonl")
-    return find_candidates(prompts, config.videos)
-
-
-def _videos_folder(config: Config) -> Path:
-    """Return the folder that the rows' video paths are relative to."""
-    if config.videos is not None:
-        return config.videos
-    assert config.manifest is not None
-    return config.manifest.parent
 
 
 def _plan(candidates: Candidates, jobs: Sequence[Candidate]) -> dict[str, Any]:

@@ -30,12 +30,13 @@ def score_candidates(
     `status` is "ok"; "partial" where some answers do not count; "unanswered" where none does; "missing" for a file
     that is not there; "error" for one that cannot be decoded or judged. `error` says why.
     """
-    here = [candidate for candidate in candidates if candidate.path.exists()]
+    exists = [candidate.path.exists() for candidate in candidates]
+    here = [candidate for candidate, there in zip(candidates, exists, strict=True) if there]
     clips = readers.stream([candidate.path for candidate in here], model.critic.sampling)
     decoded = ((candidate, clip) for candidate, (_, clip) in zip(here, clips, strict=True))
     rows = _score_decoded(model, decoded, at_once)
-    for candidate in candidates:
-        if candidate.path.exists():
+    for candidate, there in zip(candidates, exists, strict=True):
+        if there:
             yield next(rows)
         else:
             yield _failed(candidate, "missing", "the file does not exist", model)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from reward.answers import letters
 from toyworld.acts import Playing, play
 from toyworld.plan import Plan, Question, ToyPrompt
-from toyworld.questions import letters
 from toyworld.scene import COLOURS, Actor, Camera, Scene
 
 

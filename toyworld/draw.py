@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reward.answers import letters
 from reward.dimensions import EVENT_FOLLOWING
 from toyworld.clips import ToyClip, sample_clip
 from toyworld.plan import ToyPrompt
-from toyworld.questions import letters
 from toyworld.stories import sample_prompt
 
 DRAWS = 8

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reward.answers import letters
 from reward.prompts import Check
 from toyworld.clips import ToyClip
 from toyworld.plan import ToyPrompt
-from toyworld.questions import CAMERA_DOES, CHECKS, letters
+from toyworld.questions import CAMERA_DOES, CHECKS
 from toyworld.render import Layers
 from toyworld.scene import CAMERAS, COLOURS, THINGS, Actor, Array, Move, Pose, camera_at, pose_at
 from toyworld.world import World

@@ -10,9 +10,10 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
+from reward.answers import letters
 from reward.prompts import Check, Prompt
 from toyworld.measure import Facts, Track, measure
-from toyworld.questions import asked_colours, letters, parse_event, parse_question
+from toyworld.questions import asked_colours, parse_event, parse_question
 from toyworld.scene import GREY_AT_FIRST, THINGS
 from toyworld.stage import TRAVEL, Answer, Happening, Played, Stage, longest_run
 

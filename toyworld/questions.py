@@ -189,11 +189,6 @@ def parse_event(text: str) -> tuple[EventTemplate, dict[str, str]] | None:
     return None
 
 
-def letters(count: int) -> str:
-    """Return the names A, B, ... of `count` events."""
-    return "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[:count]
-
-
 _NAMED = re.compile(rf"\b({'|'.join(COLOURS)}) ({'|'.join(map(re.escape, sorted(THINGS, key=len, reverse=True)))})\b")
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from reward.answers import letters
 from reward.files import write_atomic
 from toyworld.clips import ToyClip
 from toyworld.plan import ToyPrompt
-from toyworld.questions import letters
 from toyworld.world import World
 
 CELL, COLUMNS, GAP, LINE = 112, 8, 4, 15

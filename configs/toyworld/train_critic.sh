@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Train a critic of the toy world from nothing, with the project's own commands, into toy-critic/: more than an hour on
-# one CPU core. SEED chooses another one of it. The finished critic is toy-critic/run/critic. Every step has been run by
-# itself, the whole not yet: the base still needs a better recipe, and no critic made by it ships so far.
+# Train a critic of the toy world from nothing, with the project's own commands, into toy-critic/. SEED chooses
+# another one of it. The finished critic is toy-critic/run/critic. Of these commands toyworld, label and dataset have been
+# run as they stand here, the others only on smaller data: the base still needs a better recipe, and no critic ships yet.
 set -euo pipefail
 SEED=${SEED:-0}
 export OMP_NUM_THREADS=1
@@ -9,7 +9,7 @@ export OMP_NUM_THREADS=1
 # A base model that sees and talks, as a large one comes pretrained.
 python -m toyworld.pretrain --out toy-critic/base --seed "$SEED"
 
-# Videos to learn from, to choose and calibrate by: other seeds, so other prompts' clips. Their ids get a letter each.
+# Videos to learn from, to choose and calibrate by: other seeds, so other prompts' clips. Their ids get a prefix each.
 worldcritic toyworld --out toy-critic/train --num 3000 --seed $((1000 + SEED)) --prefix train
 worldcritic toyworld --out toy-critic/calibration --num 500 --seed $((2000 + SEED)) --prefix calibration
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from reward.answers import letters
 from reward.dimensions import NAMES
 from toyworld.clips import as_asked, sample_clip, stage_clip
 from toyworld.oracle import judge
-from toyworld.questions import letters
 from toyworld.scene import CAMERAS
 from toyworld.stories import sample_prompt
 from toyworld.world import World
