@@ -23,7 +23,7 @@ from reward.dimensions import CHECK_NAMES
 from reward.metrics import brier, ece_width, nll
 from reward.model import RewardModel
 from reward.prompts import Prompt
-from reward.video import Clip, read_video, write_video
+from reward.video import Clip, FrameSampling, read_video, write_video
 from toyworld.draw import Drawn, draw
 from toyworld.perturb import Frames, add_noise, blur, halve, shift_hue
 from toyworld.stories import absent_check
@@ -53,7 +53,7 @@ def changes(folder: Path, world: World) -> dict[str, Callable[[Frames], Frames]]
 
     def crf30(frames: Frames) -> Frames:
         write_video(folder / "again.mp4", frames, world.fps, crf=30)
-        return read_video(folder / "again.mp4").frames
+        return read_video(folder / "again.mp4", FrameSampling(num_frames=len(frames))).frames
 
     return {
         "as decoded": lambda frames: frames,
