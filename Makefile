@@ -13,7 +13,7 @@ setup: .venv/installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,distill,teacher]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,distill,rl,teacher]'
 	touch $@
 
 demo: setup

@@ -1,0 +1,1 @@
+"""Uses a critic: fine-tunes text-to-video generators with its rewards."""
