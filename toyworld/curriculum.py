@@ -14,10 +14,11 @@ from reward.frontend import FrontEnd, Prefix
 from reward.packed import Asked, PackedBatch, pack_batch, soft_answer, text_answer
 from reward.prompts import Check, Prompt
 from reward.tokens import AnswerTokens
-from reward.video import Clip
+from reward.video import Clip, FrameSampling
 from reward.wording import check_text, order_answer, order_text
+from toyworld.cells import HISTORY, cell_history, cell_words
 from toyworld.clips import ToyClip, sample_clip
-from toyworld.lessons import CELL_WORDS, cell_words, description, hard_lessons, layout_checks, lessons
+from toyworld.lessons import description, hard_lessons, layout_checks, lessons, timing_lessons
 from toyworld.measure import Facts, measure
 from toyworld.oracle import judge_facts
 from toyworld.perturb import add_noise, blur, halve, shift_hue
@@ -36,12 +37,22 @@ DESCRIBE = "Describe the video."
 
 @dataclass(frozen=True)
 class Example:
-    """One clip as model input, its questions, and what its cells and its camera show."""
+    """One clip as model input, its questions, and what its cells (cells, words) and its camera show.
+
+    `history` (cells, HISTORY) tells what has become of the things; None where a frozen clip has none to tell.
+    """
 
     prefix: Prefix
     asked: tuple[Asked, ...]
     cells: Tensor
+    history: Tensor
     camera: int
+
+
+WORLDS = (World(), World(size=32, frames=9))
+"""The clips that are made by default, and the small short ones of a tiny generator."""
+SMALL, FROZEN = 0.3, 0.05
+"""Shares of small clips, and of clips in which nothing ever moves."""
 
 
 class Lessons(IterableDataset[Example]):
@@ -51,11 +62,17 @@ class Lessons(IterableDataset[Example]):
     """
 
     def __init__(
-        self, front_end: FrontEnd, tokens: AnswerTokens, stage: Stage, *, seed: int, num_frames: int, augmented: float
+        self,
+        front_end: FrontEnd,
+        tokens: AnswerTokens,
+        stage: Stage,
+        *,
+        seed: int,
+        sampling: FrameSampling,
+        augmented: float,
     ) -> None:
         self.front_end, self.tokens, self.stage, self.seed = front_end, tokens, stage, seed
-        self.num_frames, self.augmented = num_frames, augmented
-        self.world = World()
+        self.sampling, self.augmented = sampling, augmented
 
     def __iter__(self) -> Iterator[Example]:
         worker = get_worker_info()
@@ -67,41 +84,72 @@ class Lessons(IterableDataset[Example]):
         """Draw one clip and its questions."""
         toy = sample_prompt(rng, "toy")
         clip = sample_clip(toy, rng)
-        layers = self.world.layers(clip.scene)
-        chosen = np.linspace(0, self.world.frames - 1, self.num_frames).round().astype(int)
+        world = WORLDS[1 if rng.random() < SMALL else 0]
+        layers = world.layers(clip.scene)
+        frozen = self.stage == "both" and rng.random() < FROZEN
+        chosen = self.sampling.choose(world.seconds, 0.0)
+        shown = np.full_like(chosen, rng.integers(world.frames)) if frozen else chosen
         pixels = layers.frames
         if self.stage != "align" and rng.random() < self.augmented:
             pixels = _augmented(pixels, rng)
-        pixels = add_noise(pixels, float(rng.uniform(1, 6)), rng)[chosen]
-        times = self.world.seconds[chosen]
-        sampled = Clip(pixels, times, chosen, float(self.world.frames / self.world.fps), self.world.fps, 16)
-        prefix = self.front_end.prefix(sampled)
+        pixels = add_noise(pixels, float(rng.uniform(1, 6)), rng)[shown]
+        prefix = self.front_end.prefix(
+            Clip(pixels, world.seconds[chosen], chosen, world.frames / world.fps, world.fps, world.frames)
+        )
         grid = prefix.grid[1] // self.front_end.merge
-        cells = cell_words(self.world, clip, layers, list(chosen), grid)
-        pairs = cells.reshape(-1, self.front_end.temporal_patch, grid, grid, len(CELL_WORDS)).max(axis=1)
-        asked = () if self.stage == "align" else tuple(self._asked(toy, clip, layers.frames, rng))
-        return Example(prefix, asked, torch.tensor(pairs, dtype=torch.float32), CAMERAS.index(clip.scene.camera))
+        if frozen:
+            facts = measure(np.repeat(layers.frames[shown[:1]], world.frames, axis=0), world.seconds)
+            asked = tuple(self._frozen_checks(toy, facts, rng))
+            history = np.full((len(shown), grid, grid, len(HISTORY)), np.nan)
+        else:
+            asked = () if self.stage == "align" else tuple(self._asked(toy, clip, (world, layers.frames), rng))
+            history = cell_history(world, clip, layers, list(shown), grid)
+        return Example(
+            prefix,
+            asked,
+            self._cells(cell_words(world, clip, layers, list(shown), grid)),
+            self._cells(history),
+            0 if frozen else CAMERAS.index(clip.scene.camera),
+        )
+
+    def _cells(self, by_frame: np.ndarray[Any, Any]) -> Tensor:
+        """Return (frames, grid, grid, K) as (visual tokens, K): a token shows what any of its frames shows."""
+        size = self.front_end.temporal_patch
+        last = np.repeat(by_frame[-1:], -len(by_frame) % size, axis=0)
+        spans = np.concatenate([by_frame, last]).reshape(-1, size, *by_frame.shape[1:])
+        return torch.tensor(spans.max(axis=1).reshape(-1, by_frame.shape[-1]), dtype=torch.float32)
 
     def _asked(
-        self, toy: ToyPrompt, clip: ToyClip, frames: np.ndarray[Any, Any], rng: np.random.Generator
+        self, toy: ToyPrompt, clip: ToyClip, drawn: tuple[World, np.ndarray[Any, Any]], rng: np.random.Generator
     ) -> Iterator[Asked]:
-        easy, hard = lessons(toy, clip, rng), hard_lessons(clip, rng)
-        opens = [easy[int(i)] for i in rng.permutation(len(easy))[: 4 if self.stage == "dense" else 2]]
-        for lesson in [*opens, *hard]:
-            yield self._text(OPEN.replace("{question}", lesson.question), " " + lesson.answer, 0.5)
-        if rng.random() < (0.7 if self.stage == "dense" else 0.3):
+        dense = self.stage == "dense"
+        told = [*lessons(toy, clip, rng), *timing_lessons(toy, clip), *hard_lessons(clip, rng)]
+        for index in rng.permutation(len(told))[: 10 if dense else 7]:
+            yield self._text(OPEN.replace("{question}", told[int(index)].question), " " + told[int(index)].answer, 0.5)
+        if rng.random() < (0.5 if dense else 0.25):
             yield self._text(DESCRIBE, description(toy, clip), 0.3)
-        if self.stage == "dense":
+        if dense:
             return
         for check, yes in zip(toy.prompt.checks, clip.checks, strict=True):
             yield self._check(check, yes)
         for check, yes in layout_checks(clip, rng):
             yield self._check(check, yes)
-        facts = measure(frames, self.world.seconds)
-        yield from self._further_checks(toy, facts, rng)
+        world, frames = drawn
+        yield from self._further_checks(toy, measure(frames, world.seconds), rng)
         if toy.prompt.events:
             yield self._order(toy.prompt.events, clip.order)
-            yield self._shuffled_order(toy, clip, rng)
+            if len(toy.prompt.events) > 1:
+                yield self._shuffled_order(toy, clip, rng)
+
+    def _frozen_checks(self, toy: ToyPrompt, facts: Facts, rng: np.random.Generator) -> Iterator[Asked]:
+        """Ask the prompt's own questions about a clip in which nothing moves; the oracle answers."""
+        checks = (*toy.prompt.checks, absent_check(rng, toy))
+        answers = judge_facts(Prompt("p", toy.prompt.text, (), checks), facts).answers
+        for check, answer in zip(checks, answers, strict=True):
+            if not math.isnan(answer.yes):
+                yield self._check(check, bool(answer.yes))
+        if toy.prompt.events:
+            yield self._order(toy.prompt.events, "")
 
     def _further_checks(self, toy: ToyPrompt, facts: Facts, rng: np.random.Generator) -> Iterator[Asked]:
         """Ask what another prompt would ask, and about something that is not there; the oracle answers."""
@@ -155,8 +203,24 @@ def _augmented(frames: np.ndarray[Any, Any], rng: np.random.Generator) -> np.nda
     return halve(frames) if rng.random() < 0.2 else frames
 
 
-def collate(examples: list[Example]) -> tuple[PackedBatch, Tensor, Tensor]:
-    """Return the packed batch, the cells' words (B, cells, words) and the cameras (B,)."""
-    batch = pack_batch([(example.prefix, example.asked) for example in examples])
-    cells = torch.stack([example.cells.flatten(0, 2) for example in examples])
-    return batch, cells, torch.tensor([example.camera for example in examples])
+@dataclass(frozen=True)
+class Batch:
+    """B clips packed with their questions; `cells`, `history` of all V visual tokens, `video` (V,) whose they are."""
+
+    packed: PackedBatch
+    cells: Tensor
+    history: Tensor
+    video: Tensor
+    cameras: Tensor
+
+
+def collate(examples: list[Example]) -> Batch:
+    """Return examples as one batch."""
+    lengths = torch.tensor([len(example.cells) for example in examples])
+    return Batch(
+        packed=pack_batch([(example.prefix, example.asked) for example in examples]),
+        cells=torch.cat([example.cells for example in examples]),
+        history=torch.cat([example.history for example in examples]),
+        video=torch.arange(len(examples)).repeat_interleave(lengths),
+        cameras=torch.tensor([example.camera for example in examples]),
+    )

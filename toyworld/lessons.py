@@ -1,35 +1,26 @@
-"""What can be said of a clip beyond Yes and No: open questions with answers, a description, and what each cell shows.
+"""What can be said of a clip beyond Yes and No: open questions with answers, and a description.
 
 A critic that starts from nothing learns no yes/no question before it can name what it sees: an answer is right or
 wrong only together with the question. So every latent of the world has a word here, and every yes/no question shares
 its wording with an open one.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from reward.answers import letters
 from reward.prompts import Check
+from toyworld.cells import COLUMNS, NUMBER_WORDS, moment_word
 from toyworld.clips import ToyClip
 from toyworld.plan import ToyPrompt
 from toyworld.questions import CAMERA_DOES, CHECKS
-from toyworld.render import Layers
-from toyworld.scene import CAMERAS, COLOURS, THINGS, Actor, Array, Move, Pose, camera_at, pose_at
-from toyworld.world import World
+from toyworld.scene import CAMERAS, Actor, Move, camera_at, pose_at
 
 NOTHING = "not at all"
-DIRECTION_WORDS = ("left", "right", "up", "down")
-CELL_WORDS = (*COLOURS, *(noun.split()[0] for noun in THINGS), *DIRECTION_WORDS, "flat", "grey")
-"""What a cell of the picture may show: colours, nouns, where the thing in it moves, flattened, unlit."""
 CAMERA_WORDS = ("still", "left", "right", "in", "out")
 """One word per camera motion, in the order of CAMERAS."""
-
-SEEN = 0.1
-"""A cell shows a thing that covers this share of it."""
-MOVING = 0.012
-"""Travel in picture widths from one sampled frame to the next that counts as moving."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +40,14 @@ def lessons(toy_prompt: ToyPrompt, clip: ToyClip, rng: np.random.Generator) -> l
         Lesson(f"How does the {some.noun} move?", motion(some)),
         *_colour_lessons(actors, rng),
         *_order_lessons(toy_prompt, clip, rng),
+    ]
+
+
+def timing_lessons(toy_prompt: ToyPrompt, clip: ToyClip) -> list[Lesson]:
+    """Return for every asked event in which eighth of the clip it begins."""
+    return [
+        Lesson(f"When does this begin: {text}", "never" if np.isnan(start) else moment_word(start))
+        for text, start in zip(toy_prompt.prompt.events, clip.scene.event_starts, strict=True)
     ]
 
 
@@ -126,7 +125,8 @@ def _layout_lessons(clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:
     place = {actor.noun: _picture_x(clip, actor) for actor in clip.scene.actors}
     nouns = list(place)
     noun = nouns[int(rng.integers(len(nouns)))]
-    found = []
+    column = int(np.clip(place[noun] * COLUMNS, 0, COLUMNS - 1))
+    found = [Lesson(f"Where is the {noun} at the beginning?", NUMBER_WORDS[column])]
     if abs(place[noun] - 0.5) > 0.06:
         side = "left" if place[noun] < 0.5 else "right"
         found.append(Lesson(f"In which half of the picture is the {noun} at the beginning?", side))
@@ -139,7 +139,14 @@ def _layout_lessons(clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:
         found.append(Lesson(f"Which is further to the {asked} at the beginning, the {one} or the {two}?", answer))
         listed = " ".join(sorted(nouns, key=place.__getitem__))
         found.append(Lesson("Which things are there at the beginning, from left to right?", listed))
+        found.append(_beside(place, two, "left" if rng.random() < 0.5 else "right"))
     return found
+
+
+def _beside(place: Mapping[str, float], noun: str, side: str) -> Lesson:
+    others = [each for each in sorted(place, key=place.__getitem__) if each != noun]
+    there = [each for each in others if (place[each] < place[noun]) == (side == "left")]
+    return Lesson(f"What is to the {side} of the {noun} at the beginning?", " ".join(there) or "nothing")
 
 
 def layout_checks(clip: ToyClip, rng: np.random.Generator) -> list[tuple[Check, bool]]:
@@ -175,34 +182,6 @@ def _order_lessons(toy_prompt: ToyPrompt, clip: ToyClip, rng: np.random.Generato
         later = int(rng.integers(1, len(happened)))
         found.append(Lesson(f"What happens right before this: {happened[later]}", happened[later - 1]))
     return found
-
-
-def cell_words(world: World, clip: ToyClip, layers: Layers, frames: Sequence[int], grid: int) -> Array:
-    """Return which of CELL_WORDS each cell shows at the sampled `frames`, (frames, grid, grid, words) of 0 and 1."""
-    cells = world.cells(layers, grid)[:, list(frames)]
-    latents = world.latents(clip.scene, layers)
-    out = np.zeros((len(frames), grid, grid, len(CELL_WORDS)))
-    times = world.story_times
-    for actor, share, colour in zip(clip.scene.actors, cells, latents.colour, strict=True):
-        pose = pose_at(actor, times)
-        for k, frame in enumerate(frames):
-            following = frames[min(k + 1, len(frames) - 1)]
-            words = [actor.noun.split()[0], *_state(actor, pose, frame, following)]
-            words.append("grey" if colour[frame] < 0 else list(COLOURS)[colour[frame]])
-            for word in words:
-                out[k, :, :, CELL_WORDS.index(word)] += share[k] > SEEN
-    return np.minimum(out, 1)
-
-
-def _state(actor: Actor, pose: Pose, now: int, then: int) -> list[str]:
-    dx, dy = pose.x[then] - pose.x[now], pose.y[then] - pose.y[now]
-    words = []
-    if max(abs(dx), abs(dy)) > MOVING:
-        horizontal = abs(dx) > abs(dy)
-        words.append(("right" if dx > 0 else "left") if horizontal else ("down" if dy > 0 else "up"))
-    if pose.width[now] > 1.2 * actor.width:
-        words.append("flat")
-    return words
 
 
 assert len(CAMERA_WORDS) == len(CAMERAS)

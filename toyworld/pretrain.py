@@ -1,15 +1,17 @@
 """Train the tiny base model from nothing: it learns to see the toy world and to talk about it.
 
 A large vision-language model comes pretrained; a tiny one must first learn to see. In this order: every visual token
-names what its cell of the picture shows; open questions and descriptions; yes/no questions and event orders. All
-questions of a clip share its prefix (reward/packed.py).
+names what its cell of the picture shows; open questions and descriptions, while a layer in the middle of the language
+model tells what has become of the thing in each cell; yes/no questions and event orders. All questions of a clip share
+its prefix (reward/packed.py).
 
     python -m toyworld.pretrain --out toy-base --seed 0
 """
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -23,13 +25,15 @@ from torch.utils.data import DataLoader
 from reward.errors import InputError
 from reward.files import write_json
 from reward.frontend import FrontEnd, Pixels
-from reward.packed import PackedBatch, packed_loss
+from reward.packed import packed_loss
 from reward.tiny import tiny_model, tiny_tokenizer
 from reward.tokens import AnswerTokens, answer_tokens
+from reward.video import FrameSampling
 from reward.wording import CHECK, ORDER
+from toyworld.cells import CELL_WORDS, HISTORY, NUMBER_WORDS
 from toyworld.clips import sample_clip
-from toyworld.curriculum import OPEN, STAGES, Lessons, collate
-from toyworld.lessons import CAMERA_WORDS, CELL_WORDS, description, hard_lessons, lessons
+from toyworld.curriculum import OPEN, STAGES, Batch, Lessons, collate
+from toyworld.lessons import CAMERA_WORDS, description, hard_lessons, lessons, timing_lessons
 from toyworld.stories import sample_prompt
 
 
@@ -38,18 +42,24 @@ class Recipe:
     """What is trained for how long. Stages are numbers of steps; the learning rate falls as a cosine over all."""
 
     align: int = 500
-    dense: int = 500
+    dense: int = 600
     both: int = 3000
     seed: int = 0
     batch: int = 8
     lr: float = 2e-3
     num_frames: int = 16
+    fps: float = 8.0
     augmented: float = 0.3
 
     @property
     def steps(self) -> int:
         """All steps together."""
         return self.align + self.dense + self.both
+
+    @property
+    def sampling(self) -> FrameSampling:
+        """At most `num_frames` frames of a clip, `fps` a second."""
+        return FrameSampling(num_frames=self.num_frames, fps=self.fps)
 
 
 def toy_tokenizer() -> Any:
@@ -60,8 +70,9 @@ def toy_tokenizer() -> Any:
         toy = sample_prompt(rng, f"toy-{i}")
         clip = sample_clip(toy, rng)
         texts += [toy.prompt.text, *toy.prompt.events, *(check.question for check in toy.prompt.checks)]
-        told = [*lessons(toy, clip, rng), *hard_lessons(clip, rng)]
+        told = [*lessons(toy, clip, rng), *timing_lessons(toy, clip), *hard_lessons(clip, rng)]
         texts += [description(toy, clip), *(f"{each.question} {each.answer}" for each in told)]
+    texts += [f"{word}, {word}" for word in (*CELL_WORDS, *NUMBER_WORDS, *CAMERA_WORDS)] * 20
     tokenizer = tiny_tokenizer(texts, vocabulary=1024)
     fixed = [part for template in (CHECK, ORDER, OPEN) for part in _fixed_parts(template)]
     tokenizer.add_tokens(sorted(set(fixed), key=len, reverse=True))
@@ -73,27 +84,38 @@ def _fixed_parts(template: str) -> list[str]:
     return [head, tail.partition("}")[2]]
 
 
-class CellNamer(nn.Module):
-    """Names a visual token's content by its likeness to the word embeddings: scale * cosine - threshold."""
+class Namer(nn.Module):
+    """Names what visual tokens show, and what the language model knows of the things in them.
+
+    A visual token's content is read by its likeness to the word embeddings, scale * cosine - threshold; the history
+    by a linear map from the language model's hidden states.
+    """
 
     words: Tensor
     camera_words: Tensor
 
-    def __init__(self, words: Tensor, camera_words: Tensor) -> None:
+    def __init__(self, words: Tensor, camera_words: Tensor, hidden: int) -> None:
         super().__init__()
         self.register_buffer("words", words)
         self.register_buffer("camera_words", camera_words)
         self.scale, self.threshold = nn.Parameter(torch.tensor(10.0)), nn.Parameter(torch.tensor(3.0))
+        self.history = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, len(HISTORY)))
 
-    def loss(self, visual: Tensor, embeddings: Tensor, cells: Tensor, cameras: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the cells' binary and the cameras' multi-class cross-entropy; `visual` (B, cells, hidden)."""
+    def naming_loss(self, visual: Tensor, embeddings: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the cells' binary and the cameras' multi-class cross-entropy; `visual` (V, hidden)."""
         unit = nn.functional.normalize(visual, dim=-1)
         words = nn.functional.normalize(embeddings[self.words], dim=-1)
         logits = self.scale * unit @ words.T - self.threshold
-        named = nn.functional.binary_cross_entropy_with_logits(logits, cells)
+        named = nn.functional.binary_cross_entropy_with_logits(logits, batch.cells)
         camera = nn.functional.normalize(embeddings[self.camera_words], dim=-1)
-        mean = nn.functional.normalize(visual.mean(dim=1), dim=-1)
-        return named, nn.functional.cross_entropy(self.scale * mean @ camera.T, cameras)
+        mean = torch.stack([visual[batch.video == i].mean(dim=0) for i in range(len(batch.cameras))])
+        seen = self.scale * nn.functional.normalize(mean, dim=-1) @ camera.T
+        return named, nn.functional.cross_entropy(seen, batch.cameras)
+
+    def history_loss(self, hidden: Tensor, batch: Batch) -> Tensor:
+        """Return the binary cross-entropy of the histories; `hidden` (V, hidden), frozen clips left out."""
+        told = ~batch.history.isnan().any(dim=1)
+        return nn.functional.binary_cross_entropy_with_logits(self.history(hidden[told]), batch.history[told])
 
 
 def build(recipe: Recipe) -> tuple[Any, Any, FrontEnd, AnswerTokens]:
@@ -105,39 +127,64 @@ def build(recipe: Recipe) -> tuple[Any, Any, FrontEnd, AnswerTokens]:
     return model, tokenizer, front_end, answer_tokens(tokenizer)
 
 
-def step_loss(
-    model: Any, namer: CellNamer, item: tuple[PackedBatch, Tensor, Tensor]
-) -> tuple[Tensor, dict[str, float]]:
+NAMING, HISTORY_WEIGHT = 1.0, 4.0
+"""Weights of the two dense losses, whose means run over many labels that are nearly all 0."""
+
+
+def step_loss(model: Any, namer: Namer, batch: Batch) -> tuple[Tensor, dict[str, float]]:
     """Return the loss of one batch and its parts."""
-    batch, cells, cameras = item
-    vision = model.model.get_video_features(batch.patches, batch.grids, return_dict=True)
-    visual = torch.stack(list(vision.pooler_output))
-    named, camera = namer.loss(visual, model.get_input_embeddings().weight, cells, cameras)
-    total, parts = named + 0.1 * camera, {"cells": named.item(), "camera": camera.item()}
-    if len(batch.rows):
-        answers, metrics = packed_loss(model, batch, vision)
-        checks = metrics["losses"][batch.weights == 1.0]
-        parts |= {"text": answers.item(), "checks": checks.mean().item() if len(checks) else math.nan}
-        total = total + answers
-    return total, parts
+    packed = batch.packed
+    vision = model.model.get_video_features(packed.patches, packed.grids, return_dict=True)
+    named, camera = namer.naming_loss(torch.cat(vision.pooler_output), model.get_input_embeddings().weight, batch)
+    total, parts = NAMING * (named + 0.1 * camera), {"cells": named.item(), "camera": camera.item()}
+    if not len(packed.rows):
+        return total, parts
+    with _outputs_of(_middle_layer(model)) as outputs:
+        answers, metrics = packed_loss(model, packed, vision)
+    history = namer.history_loss(outputs[0][packed.ids == model.config.video_token_id], batch)
+    checks = metrics["losses"][packed.weights == 1.0]
+    parts |= {"history": history.item(), "text": answers.item()}
+    parts |= {"checks": checks.mean().item()} if len(checks) else {}
+    return total + answers + HISTORY_WEIGHT * history, parts
 
 
-def pretrain(recipe: Recipe, after_step: Callable[[int, str, Mapping[str, float]], None]) -> tuple[Any, Any]:
+def _middle_layer(model: Any) -> nn.Module:
+    layers = model.model.language_model.layers
+    middle: nn.Module = layers[len(layers) // 2 - 1]
+    return middle
+
+
+@contextmanager
+def _outputs_of(module: nn.Module) -> Iterator[list[Tensor]]:
+    """Collect what a module returns."""
+    outputs: list[Tensor] = []
+    handle = module.register_forward_hook(lambda _, __, output: outputs.append(output))
+    try:
+        yield outputs
+    finally:
+        handle.remove()
+
+
+AfterStep = Callable[[int, str, Mapping[str, float], Any, Any], None]
+
+
+def pretrain(recipe: Recipe, after_step: AfterStep) -> tuple[Any, Any]:
     """Train the base model and return it, in evaluation mode, with its tokenizer.
 
-    `after_step` is told the step from 1, its stage and its losses: "cells" and "camera", "text" (weighted mean of all
-    answers) and "checks" (yes/no questions alone).
+    `after_step` is told the step from 1, its stage, its losses, the model and the tokenizer. The losses are "cells" and
+    "camera", "history", "text" (weighted mean of all answers) and "checks" (yes/no questions alone).
     """
     torch.manual_seed(recipe.seed)
     model, tokenizer, front_end, tokens = build(recipe)
-    namer = CellNamer(*(_word_ids(front_end, words) for words in (CELL_WORDS, CAMERA_WORDS)))
+    words, camera_words = (_word_ids(front_end, words) for words in (CELL_WORDS, CAMERA_WORDS))
+    namer = Namer(words, camera_words, model.config.text_config.hidden_size)
     parameters = [*model.parameters(), *namer.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_peak(step, recipe.steps))
     model.train()
     step = 0
     for stage in STAGES:
-        settings: dict[str, Any] = {"seed": recipe.seed, "num_frames": recipe.num_frames, "augmented": recipe.augmented}
+        settings: dict[str, Any] = {"seed": recipe.seed, "sampling": recipe.sampling, "augmented": recipe.augmented}
         drawn = Lessons(front_end, tokens, stage, **settings)
         loader = DataLoader(drawn, recipe.batch, collate_fn=collate, num_workers=1, prefetch_factor=8)
         for item in islice(loader, getattr(recipe, stage)):
@@ -148,7 +195,7 @@ def pretrain(recipe: Recipe, after_step: Callable[[int, str, Mapping[str, float]
             optimizer.step()
             schedule.step()
             step += 1
-            after_step(step, stage, parts)
+            after_step(step, stage, parts, model, tokenizer)
     return model.eval(), tokenizer
 
 
@@ -171,19 +218,21 @@ class Options(Recipe):
 
     out: Path = Path("toy-base")
     """Folder for the model; it must be new or empty."""
+    save_every: int = 500
+    """Steps after which the model so far is saved, for a look; the run itself does not go on from it."""
     threads: int = 1
     """Threads of PyTorch; one gives the same weights every time."""
 
 
 class Log:
-    """Prints running means of the losses, and keeps them."""
+    """Prints running means of the losses, keeps them, and saves the model now and then."""
 
-    def __init__(self, every: int = 50) -> None:
-        self.every, self.started = every, time.monotonic()
+    def __init__(self, options: "Options", every: int = 50) -> None:
+        self.options, self.every, self.started = options, every, time.monotonic()
         self.means: dict[str, float] = {}
         self.lines: list[dict[str, Any]] = []
 
-    def __call__(self, step: int, stage: str, parts: Mapping[str, float]) -> None:
+    def __call__(self, step: int, stage: str, parts: Mapping[str, float], model: Any, tokenizer: Any) -> None:
         """Take one step's losses."""
         for name, value in parts.items():
             before = self.means.get(name, math.nan)
@@ -192,7 +241,18 @@ class Log:
             minutes = (time.monotonic() - self.started) / 60
             self.lines.append({"step": step, "stage": stage, "minutes": round(minutes, 2), **self.means})
             shown = " ".join(f"{name} {value:.3f}" for name, value in self.means.items())
-            print(f"{stage} {step} {minutes:.1f} min {shown}", flush=True)
+            left = minutes / step * (self.options.steps - step)
+            print(f"{stage} {step}/{self.options.steps} {minutes:.1f} min, {left:.0f} left: {shown}", flush=True)
+        if step % self.options.save_every == 0:
+            self.save(model, tokenizer)
+
+    def save(self, model: Any, tokenizer: Any) -> None:
+        """Save the model, its tokenizer and what is known of its training."""
+        out = self.options.out
+        model.save_pretrained(out)
+        tokenizer.save_pretrained(out)
+        recipe = asdict(self.options) | {"out": str(out)}
+        write_json(out / "pretraining.json", {"recipe": recipe, "log": self.lines})
 
 
 def main(options: Options) -> None:
@@ -200,12 +260,8 @@ def main(options: Options) -> None:
     if options.out.exists() and any(options.out.iterdir()):
         raise InputError(f"--out {options.out} is not empty; choose another folder")
     torch.set_num_threads(options.threads)
-    log = Log()
-    model, tokenizer = pretrain(options, log)
-    model.save_pretrained(options.out)
-    tokenizer.save_pretrained(options.out)
-    recipe = asdict(options) | {"out": str(options.out)}
-    write_json(options.out / "pretraining.json", {"recipe": recipe, "log": log.lines})
+    log = Log(options)
+    log.save(*pretrain(options, log))
 
 
 if __name__ == "__main__":
