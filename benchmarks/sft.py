@@ -86,7 +86,7 @@ class Timer(TrainerCallback):
 
 @dataclasses.dataclass(frozen=True)
 class PlainCollator:
-    """A row per question: decodes, patchifies, tokenises, right-pads; labels are -100 but on what the packed way learns."""
+    """A row per question: decodes, patchifies, tokenises, right-pads; labels are -100 but on what packed rows learn."""
 
     rows: Sequence[Row]
     folder: Path
