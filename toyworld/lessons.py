@@ -16,7 +16,7 @@ from toyworld.cells import COLUMNS, NUMBER_WORDS, moment_word
 from toyworld.clips import ToyClip
 from toyworld.plan import ToyPrompt
 from toyworld.questions import CAMERA_DOES, CHECKS
-from toyworld.scene import CAMERAS, Actor, Move, camera_at, pose_at
+from toyworld.scene import CAMERAS, GREY_AT_FIRST, Actor, Move, camera_at, pose_at
 
 NOTHING = "not at all"
 CAMERA_WORDS = ("still", "left", "right", "in", "out")
@@ -150,8 +150,9 @@ def _beside(place: Mapping[str, float], noun: str, side: str) -> Lesson:
 
 
 def layout_checks(clip: ToyClip, rng: np.random.Generator) -> list[tuple[Check, bool]]:
-    """Return yes/no questions on who is beside whom, with their truth, for clips of several things."""
-    place = {actor.noun: _picture_x(clip, actor) for actor in clip.scene.actors}
+    """Return yes/no questions on who is beside whom, with their truth, for clips of several things with a colour."""
+    actors = [actor for actor in clip.scene.actors if actor.noun not in GREY_AT_FIRST]
+    place = {actor.noun: _picture_x(clip, actor) for actor in actors}
     found = []
     for _ in range(2 if len(place) > 1 else 0):
         one, two = (list(place)[int(i)] for i in rng.permutation(len(place))[:2])
