@@ -9,14 +9,16 @@ from typing import Any, Literal
 import torch
 
 from distill.rows import Row
+from reward.answers import lcs_length, letters
 from reward.errors import VideoError
 from reward.frontend import FrontEnd, Prefix
-from reward.packed import Asked, pack_batch, soft_answer, text_answer
+from reward.packed import Asked, pack_batch, scored_order, soft_answer, text_answer
 from reward.tokens import AnswerTokens
 from reward.video import FrameSampling, read_video
 from reward.wording import check_text
 
 Labels = Literal["soft", "hard"]
+OrderLoss = Literal["letters", "lcs", "both"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,9 @@ def group_by_video(rows: Sequence[Row], root: Path) -> list[VideoRows]:
 class Collator:
     """Makes a batch from video numbers: decodes (checked, as for scoring), tokenises, packs.
 
-    `order_weight` scales the loss of the event order's tokens against that of a check. The result is the fields of a
-    PackedBatch, and `owners` (R, 2): for each prediction its video's number and its row's number in that video.
+    `order_weight` scales the loss of each of an event order's tokens against that of a check, `lcs_weight` that of its
+    score; `order_loss` says which of both there is. The result is the fields of a PackedBatch, and `owners` (R, 2): for
+    each prediction its video's number and its row's number in that video.
     """
 
     groups: Sequence[VideoRows]
@@ -49,17 +52,23 @@ class Collator:
     sampling: FrameSampling
     labels: Labels = "soft"
     order_weight: float = 1.0
+    order_loss: OrderLoss = "letters"
+    lcs_weight: float = 1.0
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         """Return the batch of the videos numbered `example["video"]`."""
         numbers = [int(example["video"]) for example in examples]
-        asked = [[self.asked(row) for row in self.groups[number].rows] for number in numbers]
-        batch = pack_batch([(self.prefix(number), each) for number, each in zip(numbers, asked, strict=True)])
+        asked = [
+            [(i, each) for i, row in enumerate(self.groups[number].rows) for each in self.asked(row)]
+            for number in numbers
+        ]
+        videos = zip(numbers, asked, strict=True)
+        batch = pack_batch([(self.prefix(number), [each for _, each in questions]) for number, questions in videos])
         owners = [
             (number, i)
-            for number, each in zip(numbers, asked, strict=True)
-            for i, question in enumerate(each)
-            for _ in question.targets
+            for number, questions in zip(numbers, asked, strict=True)
+            for i, each in questions
+            for _ in each.targets
         ]
         return {**vars(batch), "owners": torch.tensor(owners)}
 
@@ -71,11 +80,18 @@ class Collator:
         except VideoError as error:
             raise VideoError(f"{error} (asked about in {group.rows[0].where})") from None
 
-    def asked(self, row: Row) -> Asked:
-        """Return one row as a question with its target distribution."""
+    def asked(self, row: Row) -> list[Asked]:
+        """Return one row as a question with its target; an order that is learned in both ways is asked twice."""
         if row.kind == "check":
             p_yes = row.teacher_p if self.labels == "soft" else float(row.target == "Yes")
             question = self.front_end.question(check_text(row.question))
-            return soft_answer(question, self.tokens.yes[0], self.tokens.no[0], p_yes, row.weight)
-        answer = [*self.front_end.data(row.target), self.tokens.stop]
-        return text_answer(self.front_end.question(row.question), answer, row.weight * self.order_weight)
+            return [soft_answer(question, self.tokens.yes[0], self.tokens.no[0], p_yes, row.weight)]
+        question, asked = self.front_end.question(row.question), []
+        if self.order_loss != "lcs":
+            answer = [*self.front_end.data(row.target), self.tokens.stop]
+            asked.append(text_answer(question, answer, row.weight * self.order_weight))
+        if self.order_loss != "letters":
+            num_events = len(row.events or ())
+            target = lcs_length(letters(num_events), row.order) / num_events
+            asked.append(scored_order(question, num_events, self.tokens, target, row.weight * self.lcs_weight))
+        return asked

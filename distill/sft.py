@@ -16,6 +16,7 @@ from reward.config import config, save_run
 from reward.errors import InputError
 from reward.files import existing, sha256_file
 from reward.options import Positive
+from reward.order import EXACT_EVENTS
 
 _AboveZero = Annotated[float, pydantic.Field(gt=0, allow_inf_nan=False)]
 LORA_TARGETS = r".*language_model.*\.(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
@@ -64,8 +65,12 @@ class Config:
     """Batches per optimiser step."""
     labels: Literal["soft", "hard"] = "soft"
     """Learn the teacher's probability of Yes, or its verdict."""
+    order_loss: Literal["letters", "lcs", "both"] = "letters"
+    """Learn an event order letter by letter, by score (squared error of E[LCS] / n against the teacher's), or both."""
     order_weight: _AboveZero = 1.0
     """Weight of each token of an event order against a check."""
+    lcs_weight: _AboveZero = 1.0
+    """Weight of the squared error of an event order's score against a check."""
     eval_steps: Positive = 50
     """Steps between validations and checkpoints."""
     keep: Positive = 2
@@ -96,6 +101,8 @@ def main(config: Config) -> None:
     validation = _validation_file(config)
     held_out = load_rows(validation) if validation else []
     _refuse_overlap(rows, held_out)
+    if config.order_loss != "letters":
+        _refuse_unscorable(rows)
     checkpoint = _checkpoint(config)
     from distill.training import train
 
@@ -119,6 +126,17 @@ def _refuse_overlap(rows: Sequence[Row], held_out: Sequence[Row]) -> None:
             f"{len(shared)} prompts are in the training and in the validation file, {min(shared)} for one; "
             "split them by prompt (worldcritic dataset does)"
         )
+
+
+def _refuse_unscorable(rows: Sequence[Row]) -> None:
+    """Raise InputError for an order whose score cannot be summed exactly."""
+    for row in rows:
+        if row.kind == "order" and not 1 <= len(row.events or ()) <= EXACT_EVENTS:
+            found = f"has {len(row.events)}" if row.events else "does not say its 'events'"
+            raise InputError(
+                f"{row.where}: the order question {found}; --order_loss lcs and both need 1 to {EXACT_EVENTS} events: "
+                "take --order_loss letters, or leave the row out"
+            )
 
 
 def _checkpoint(config: Config) -> Path | None:

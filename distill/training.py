@@ -32,14 +32,16 @@ def train(config: Config, rows: Sequence[Row], held_out: Sequence[Row], checkpoi
     groups, eval_groups = group_by_video(rows, root), group_by_video(held_out, root)
     _refuse_missing([*groups, *eval_groups])
 
-    def collator(which: Sequence[VideoRows]) -> Collator:
-        sampling = critic.sampling
-        return Collator(which, critic.front_end, critic.tokens, sampling, config.labels, config.order_weight)
+    def collator(which: Sequence[VideoRows], **order: Any) -> Collator:
+        return Collator(which, critic.front_end, critic.tokens, critic.sampling, config.labels, **order)
+
+    # Validation is by likelihood whatever is learned, so that runs compare.
+    learned = {name: getattr(config, name) for name in ("order_weight", "order_loss", "lcs_weight")}
 
     trainer = PackedTrainer(
         model=model,
         args=_arguments(config, bool(held_out)),
-        data_collator=_Switch(collator(groups), collator(eval_groups)),
+        data_collator=_Switch(collator(groups, **learned), collator(eval_groups)),
         train_dataset=_numbers(groups, "train"),
         eval_dataset=_numbers(eval_groups, "eval") if eval_groups else None,
         processing_class=tokenizer,

@@ -161,3 +161,26 @@ def test_bad_input_is_one_clear_line(data, capsys):
     assert "--resume" in capsys.readouterr().err
     assert sft(data, "--resume", out="other") == 2
     assert "holds no checkpoint" in capsys.readouterr().err
+
+
+@one_family
+def test_orders_can_be_learned_by_score_alone(data):
+    """E[LCS] / n comes near the teacher's share, though no letter was spelled out."""
+    for name in ("train", "validation"):
+        rows = [json.loads(line) for line in (data / f"{name}.jsonl").read_text().splitlines()]
+        orders = [row for row in rows if "events" in row]
+        write(data / f"{name}.jsonl", [row | {"target": "A B" if row["target"] == "A" else "None"} for row in orders])
+    (data / "validation.jsonl").unlink()
+    assert sft(data, "--order_loss", "lcs", "--lr", "3e-4", "--epochs", "8", "--batch_size", "4") == 0
+    names, prompt = [data / "v100.mp4", data / "v101.mp4"], Prompt("p", "x", tuple(EVENTS), ())
+    critic = RewardModel.from_pretrained(data / "run" / "critic", device="cpu", min_answer_mass=0)
+    bright, dark = (reward.order.expected_lcs / 2 for reward in critic.score_files(names, [prompt, prompt]))
+    assert bright > 0.8 > 0.2 > dark
+
+
+@one_family
+def test_an_order_without_its_events_cannot_be_learned_by_score(data, capsys):
+    rows = [{**make_rows(data, 1, 0)[2], "question": "In which order?", "events": None}]
+    write(data / "train.jsonl", rows)
+    assert sft(data, "--order_loss", "both") == 2
+    assert "train.jsonl:1: the order question does not say its 'events'" in capsys.readouterr().err
