@@ -236,6 +236,7 @@ def _finish(
 ) -> None:
     """Fit, measure by cross-fitting, and write everything."""
     from distill import calibration_report as report
+    from distill.card import update_calibration
     from reward.calibration import write_calibration
 
     answers, orders = held_out.answers, held_out.orders
@@ -274,6 +275,8 @@ def _finish(
     installed = _installed_path(subject, config)
     if installed:
         write_calibration(installed.parent, calibration)
+    for folder in {config.out, installed.parent if installed else config.out}:
+        update_calibration(folder, lines, order, len(set(answers.prompt)))  # where a critic's card lies
     print(report.table_text(lines, order))
     _say(config, subject, held_out.unanswered, installed)
 

@@ -10,6 +10,7 @@ from datasets import Dataset
 from transformers import AutoModelForImageTextToText, AutoTokenizer, set_seed
 from trl import SFTConfig
 
+from distill.card import write_card
 from distill.examples import Collator, VideoRows, group_by_video
 from distill.rows import Row
 from distill.sft import LORA_TARGETS, Config, seen_videos
@@ -54,6 +55,8 @@ def train(config: Config, rows: Sequence[Row], held_out: Sequence[Row], checkpoi
         critic.model = trainer.accelerator.unwrap_model(trainer.model)
         critic.save_pretrained(config.out / "critic")
         write_training(config.out / "critic", TrainingRecord(*seen_videos(rows, root)))
+        steps = {"steps": trainer.state.global_step, "best step": trainer.state.best_global_step}
+        write_card(config.out / "critic", config, rows, held_out, metrics=metrics, steps=steps)
     return metrics
 
 

@@ -17,7 +17,7 @@ from reward.answers import Order
 from reward.config import config
 from reward.dimensions import EVENT_FOLLOWING, NAMES
 from reward.errors import InputError
-from reward.files import read_json, write_json
+from reward.files import read_json, sha256_json, write_json
 
 FILE_NAME = "calibration.json"
 POOLED = "pooled"
@@ -80,6 +80,11 @@ class Calibration:
     maps: Mapping[str, Platt | Isotonic] = field(default_factory=dict)
     fit: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def sha256(self) -> str:
+        """What names the maps, whatever they were fitted on."""
+        return sha256_json(_plain_maps(self.maps))
+
     def map_name(self, dimension: str) -> str | None:
         """Return which map answers in a dimension are put through, None for as they are."""
         return dimension if dimension in self.maps else POOLED if POOLED in self.maps else None
@@ -102,8 +107,11 @@ class Calibration:
 def read_calibration(folder: Path, manifest_sha256: str) -> Calibration | None:
     """Return a critic folder's calibration, None if it has none; InputError if it is for another manifest."""
     path = folder / FILE_NAME
-    if not path.exists():
-        return None
+    return load_calibration(path, manifest_sha256) if path.exists() else None
+
+
+def load_calibration(path: Path, manifest_sha256: str) -> Calibration:
+    """Return the calibration in a file; InputError if it is none, or for another manifest."""
     record = read_json(path, "calibration")
     try:
         fitted_for, maps = str(record["manifest_sha256"]), record["maps"]
@@ -122,16 +130,19 @@ def read_calibration(folder: Path, manifest_sha256: str) -> Calibration | None:
 
 def write_calibration(folder: Path, calibration: Calibration) -> None:
     """Save a calibration into a critic's folder."""
-    maps = pydantic.TypeAdapter(dict[str, Map]).dump_python(dict(calibration.maps), mode="json")
     write_json(
         folder / FILE_NAME,
         {
             "schema_version": 1,
             "manifest_sha256": calibration.manifest_sha256,
             "fit": dict(calibration.fit),
-            "maps": maps,
+            "maps": _plain_maps(calibration.maps),
         },
     )
+
+
+def _plain_maps(maps: Mapping[str, Platt | Isotonic]) -> Any:
+    return pydantic.TypeAdapter(dict[str, Map]).dump_python(dict(maps), mode="json")
 
 
 def _logit(p: float) -> float:

@@ -53,6 +53,8 @@ class Config(LoadOptions):
     critic: str | None = None
     """With --counterfactual: a critic's folder, a model on the hub, or a short name. With --labels: the scores' critic,
     so that labels of prompts and videos that it was trained on are left out (training.json in its folder)."""
+    calibration: Path | None = None
+    """With --counterfactual: a calibration.json of this critic, where it has no folder that holds it."""
     videos: Path | None = None
     """With --counterfactual: folder of videos, named after their prompts."""
     limit: Positive | None = None

@@ -106,7 +106,9 @@ def _counterfactual(config: "Config") -> tuple[dict[str, Any], str]:
     if not candidates:
         raise InputError(f"no video in {config.videos} is named after a prompt id of {config.prompts}")
     options = LoadOptions(**{field.name: getattr(config, field.name) for field in dataclasses.fields(LoadOptions)})
-    model = RewardModel.from_pretrained(config.critic, options, min_answer_mass=config.min_answer_mass)
+    model = RewardModel.from_pretrained(
+        config.critic, options, min_answer_mass=config.min_answer_mass, calibration=config.calibration
+    )
     changes = Changes()
     with VideoReaders(config.workers) as readers, Progress(len(candidates), "perturbing") as progress:
         for result in measure_changes(model, candidates, readers, config.seed):

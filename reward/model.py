@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from reward.answers import Answer, Critic, Judgement, Order
-from reward.calibration import Calibration, read_calibration, write_calibration
+from reward.calibration import Calibration, load_calibration, read_calibration, write_calibration
 from reward.dimensions import EVENT_FOLLOWING, NAMES
 from reward.errors import InputError
 from reward.gates import Gates, measure_gates
@@ -73,13 +73,14 @@ class RewardModel:
         weights: Mapping[str, float] | None = None,
         gates: bool = True,
         min_answer_mass: float | None = None,
+        calibration: Path | None = None,
         **load: Any,
     ) -> "RewardModel":
         """Load a critic by short name, from a folder or from the hub, with its calibration if it has one.
 
         The manifest is checked against weights, tokenizer and wording, the calibration against the manifest; what does
         not match is refused with both hashes (InputError). `load` are fields of LoadOptions, such as device="cuda",
-        instead of `options`; `min_answer_mass` replaces the critic's own.
+        instead of `options`; `min_answer_mass` replaces the critic's own, the file `calibration` its own calibration.
         """
         from reward.loading import find_folder, load_critic, offered
 
@@ -89,12 +90,23 @@ class RewardModel:
         if model is None:
             folder = find_folder(str(name), options.revision)
             critic = load_critic(str(name), folder, options)
-            calibration = read_calibration(folder, critic.manifest.sha256)
-            model = cls(critic, calibration, min_answer_mass=critic.manifest.min_answer_mass)
+            own = None if calibration else read_calibration(folder, critic.manifest.sha256)
+            model = cls(critic, own, min_answer_mass=critic.manifest.min_answer_mass)
+        if calibration is not None:
+            model.calibration = model.bound(calibration)
         model.weights, model.gates = weights, gates
         if min_answer_mass is not None:
             model.min_answer_mass = min_answer_mass
         return model
+
+    def bound(self, calibration: Path) -> Calibration:
+        """Return the calibration in a file; InputError if it was not fitted for this very critic."""
+        manifest_sha256 = self.critic.identity.get("manifest_sha256")
+        if manifest_sha256 is None:
+            raise InputError(
+                f"critic {self.critic.identity['name']} has no manifest, so {calibration} cannot be its own"
+            )
+        return load_calibration(calibration, manifest_sha256)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Save critic, manifest and calibration into a folder that `from_pretrained` reads."""
@@ -109,10 +121,12 @@ class RewardModel:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What made the rewards: the critic's identity, whether it is calibrated, weights, gates, least answer mass."""
+        """What made the rewards: the critic's identity and calibration, weights, gates, least answer mass."""
+        calibrated = bool(self.calibration.maps)
         return {
             **self.critic.identity,
-            "calibrated": bool(self.calibration.maps),
+            "calibrated": calibrated,
+            **({"calibration_sha256": self.calibration.sha256} if calibrated else {}),
             "weights": dict(self.weights),
             "gates": self.gates,
             "min_answer_mass": self.min_answer_mass,

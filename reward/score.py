@@ -49,6 +49,8 @@ class Config(LoadOptions, VideoOptions):
     """Try videos again whose row says that they failed."""
     dry_run: bool = False
     """List what would be scored, load nothing, write nothing."""
+    calibration: Path | None = None
+    """A calibration.json of this critic, where it has no folder that holds it, or instead of that one."""
     weights: dict[str, float] = dataclasses.field(default_factory=dict)
     """Weight of a dimension in the reward, 1 where none is given: --weights mechanics 2 common_sense 0."""
     gates: bool = True
@@ -84,7 +86,7 @@ def main(config: Config) -> int:
         save_run(
             config,
             out,
-            {"prompts": config.prompts},
+            {"prompts": config.prompts} | ({"calibration": config.calibration} if config.calibration else {}),
             critic=model.identity,
             videos_folder=config.videos_folder.resolve(),
             summary=summary,
@@ -119,6 +121,7 @@ def _load(config: Config) -> "RewardModel":
         weights=config.weights,
         gates=config.gates,
         min_answer_mass=config.min_answer_mass,
+        calibration=config.calibration,
     )
 
 

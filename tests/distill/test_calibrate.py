@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from distill.card import BEGIN, END
 from reward import LoadOptions, RewardModel
-from reward.calibration import read_calibration
+from reward.calibration import load_calibration, read_calibration
 from reward.critic import VideoCritic
 from reward.loading import zero_shot_manifest
 from reward.manifest import read_manifest
@@ -310,3 +311,50 @@ def test_a_broken_video_costs_its_own_labels_only(world, calibrate, tmp_path):
     assert count == 4
     assert "p2.mp4" in reason
     assert len(report["table"]) == 4
+
+
+def test_a_critic_without_a_manifest_is_calibrated_by_a_file(world, calibrate, tmp_path, capsys):
+    critic, labels = world
+    (critic / "worldcritic.json").unlink()
+    options = ["--critic", str(critic), "--device", "cpu", "--min_answer_mass", "0", "--num_frames", "4"]
+    assert calibrate(labels, None, *options)[0] == 0
+    assert "has no manifest" in capsys.readouterr().err
+    prompts = [{"prompt_id": "p0", "prompt": "x", "checks": [{"dimension": "mechanics", "question": "Is it?"}]}]
+    where = ["--prompts", str(lines(tmp_path / "prompts.jsonl", prompts)), "--videos", str(tmp_path / "videos")]
+
+    def score(name, *more):
+        return main(["score", *options, *where, "--workers", "1", "--out", str(tmp_path / name), *more])
+
+    with_file = ["--calibration", str(tmp_path / "out" / "calibration.json")]
+    assert score("raw.jsonl") == score("scores.jsonl", *with_file) == 0
+    raw, row = (json.loads((tmp_path / name).read_text()) for name in ("raw.jsonl", "scores.jsonl"))
+    assert (raw["critic"]["calibrated"], row["critic"]["calibrated"]) == (False, True)
+    maps = load_calibration(tmp_path / "out" / "calibration.json", row["critic"]["manifest_sha256"]).maps
+    before, after = (each["questions"][0]["p_yes"] for each in (raw, row))
+    assert after == pytest.approx(maps["pooled"].apply(before), abs=1e-6)
+    assert score("scores.jsonl") == 2, "rows of another calibration are not mixed with these"
+    assert "another --out" in capsys.readouterr().err
+    assert score("other.jsonl", *with_file, "--max_pixels", "1024") == 2
+    assert "calibrate this critic again" in capsys.readouterr().err
+    assert score("other.jsonl", *with_file, "--critic", "fake") == 2
+    assert "critic fake has no manifest" in capsys.readouterr().err
+
+
+def test_the_card_of_a_critic_gets_the_calibration(world, calibrate):
+    critic, labels = world
+    (critic / "README.md").write_text(f"# c\n\n{BEGIN}\nnone yet\n{END}\n\nthe end\n")
+    options = ["--critic", str(critic), "--device", "cpu"]
+    code, report = calibrate(labels, None, *options)
+    assert code == 0
+    text = (critic / "README.md").read_text()
+    assert text.startswith(f"# c\n\n{BEGIN}\n")
+    assert text.endswith(f"{END}\n\nthe end\n")
+    assert "none yet" not in text
+    all_checks = of(report, "all checks")
+    assert f"| all checks | 18 | {all_checks['errors']} | - |" in text
+    assert f"| {all_checks['before']['nll']['value']:.3f} | {all_checks['after']['nll']['value']:.3f} |" in text
+    calibrate(labels, None, *options, "--overwrite")
+    assert (critic / "README.md").read_text() == text
+    (critic / "README.md").write_text("# my own words\n")
+    calibrate(labels, None, *options, "--overwrite")
+    assert (critic / "README.md").read_text() == "# my own words\n"

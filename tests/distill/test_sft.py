@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+import yaml
 from transformers import AutoModelForImageTextToText
 
 from reward import RewardModel
@@ -72,6 +73,19 @@ def test_a_critic_learns_is_saved_and_scores(data, capsys):
     assert min(answer.answer_mass for answer in bright.answers) > 0.9
     record = json.loads((data / "run" / "critic" / "training.json").read_text())
     assert len(record["prompt_ids"]) == len(record["video_sha256"]) == 12
+    card = (data / "run" / "critic" / "README.md").read_text()
+    head = yaml.safe_load(card.split("---")[1])
+    assert (head["library_name"], "base_model" in head) == ("transformers", False), "a local folder is no hub model"
+    assert "36 rows about 12 videos of 12 prompts." in card
+    assert "| mechanics | 12 | 6 | 6 | 12.0 |" in card
+    assert "| depth_3d | 4 | " in card
+    assert "Not trained on: interaction, material_properties" in card
+    assert "| lr | 0.001 |" in card
+    assert "| steps | 30 |" in card
+    shown = [line.split() for line in table.splitlines() if line.startswith(("all ", "mechanics "))]
+    for count, (name, nll, right) in zip((12, 4), shown, strict=True):
+        assert f"| {name} | {count} | {nll} | {right} |" in card
+    assert "Not calibrated" in card
 
 
 @one_family
@@ -83,6 +97,9 @@ def test_lora_saves_an_adapter_on_its_base(data):
     manifest = json.loads((folder / "worldcritic.json").read_text())
     assert manifest["base_model"] == str(data / "base")
     assert RewardModel.from_pretrained(folder, device="cpu").identity["trained"]
+    card = (folder / "README.md").read_text()
+    assert yaml.safe_load(card.split("---")[1])["library_name"] == "peft"
+    assert "| lora_r | 4 |" in card
 
 
 def weights(folder):
