@@ -31,9 +31,16 @@ def config(cls: type[ConfigType]) -> type[ConfigType]:
     return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
 
-def parse(config_class: type[ConfigType], arguments: Sequence[str], verb: str, description: str) -> ConfigType:
+def parse(
+    config_class: type[ConfigType],
+    arguments: Sequence[str],
+    verb: str,
+    description: str,
+    program: str = "worldcritic",
+) -> ConfigType:
     """Return the verb's config from `--config FILE.yaml` and the command line laid over it.
 
+    `program` and `verb` are how its help calls the command.
     Raises InputError naming the key for an unknown key, a wrong type or a wrong choice; a wrong command line prints
     what was wrong and leaves with exit code 2, `--help` with 0.
     """
@@ -46,7 +53,7 @@ def parse(config_class: type[ConfigType], arguments: Sequence[str], verb: str, d
         default = config_class(**dict.fromkeys(_required(config_class), tyro.MISSING) | values)
     parsed = tyro.cli(
         config_class,
-        prog=f"worldcritic {verb}",
+        prog=f"{program} {verb}",
         description=f"{description}\n\n--config FILE.yaml sets any option below; the command line wins over it.",
         args=arguments,
         default=default,
