@@ -8,6 +8,7 @@ from collections.abc import Sequence
 VERBS = {
     "score": ("reward.score", "score a folder of videos in ten dimensions"),
     "rank": ("reward.rank", "pick the best of N videos per prompt"),
+    "mine": ("reward.mine", "find preference pairs among scored videos"),
     "evaluate": ("reward.evaluate", "VideoVerse's totals; a critic against labels, people, counterfactuals"),
     "label": ("distill.label", "have a teacher answer the questions about videos"),
     "dataset": ("distill.dataset", "make SFT data from teacher labels"),

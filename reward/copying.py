@@ -22,7 +22,7 @@ def plan_copies(
         return []
     if not existing(videos, "video folder").is_dir():
         raise InputError(f"--videos {videos} is a file; name the folder")
-    copies = [(_source(row, videos), folder / f"{row.prompt_id}{Path(row.video).suffix}") for row in winners]
+    copies = [(scored_video(row, videos), folder / f"{row.prompt_id}{Path(row.video).suffix}") for row in winners]
     check_outputs([target for _, target in copies], [source for source, _ in copies], overwrite)
     return copies
 
@@ -34,7 +34,8 @@ def scored_folder(scores: Path) -> Path:
     return Path(recorded) if recorded else scores.parent
 
 
-def _source(row: ScoreRow, videos: Path) -> Path:
+def scored_video(row: ScoreRow, videos: Path) -> Path:
+    """Return the path of a scored video below `videos`; InputError if it is missing, outside or has changed since."""
     source = inside(videos, row.video, row.where)
     if not source.exists():
         raise InputError(f"{row.where}: video {source} does not exist; --videos names the folder that was scored")
@@ -50,10 +51,24 @@ def _source(row: ScoreRow, videos: Path) -> Path:
 def copy_winners(copies: Sequence[tuple[Path, Path]]) -> None:
     """Copy each source to its target; an interrupted copy leaves no target."""
     for source, target in copies:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
+        place(source, target, link=False)
+
+
+def place(source: Path, target: Path, link: bool) -> None:
+    """Put a file at `target`, as a hard link where asked for and possible, else as a copy; whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        if not (link and _linked(source, temporary)):
             shutil.copyfile(source, temporary)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _linked(source: Path, target: Path) -> bool:
+    try:
+        os.link(source.resolve(), target)
+    except OSError:  # another file system, or one without links
+        return False
+    return True

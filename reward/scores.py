@@ -41,8 +41,16 @@ class ScoredEvents:
 
 
 @dataclass(frozen=True)
+class ScoredGates:
+    """What the gates measured, `motion` in levels of 255, and the reasons for which nothing is paid."""
+
+    motion: MaybePositive = math.nan
+    closed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ScoreRow:
-    """One video's row. `reward`, `reward_std` and `dimensions` are NaN where there is none; `error` says why."""
+    """One video's row. `reward`, `dimensions` and their stds are NaN where there is none; `error` says why."""
 
     prompt_id: str
     video: Annotated[str, Field(min_length=1)]
@@ -52,8 +60,12 @@ class ScoreRow:
     sha256: str | None = None
     error: str | None = None
     dimensions: Mapping[DimensionName, MaybeNumber] = field(default_factory=dict)
+    dimension_stds: Mapping[DimensionName, MaybePositive] = field(default_factory=dict)
     questions: tuple[ScoredCheck, ...] = ()
     events: ScoredEvents | None = None
+    gates: ScoredGates | None = None
+    prompt_sha256: str | None = None
+    """Hash of all that was asked, as `reward.scoring.prompt_hash` makes it."""
     critic: Annotated[Mapping[str, Any] | None, Named] = None
     where: str = ""
     """File and line, for error messages."""

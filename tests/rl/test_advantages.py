@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -111,6 +111,7 @@ def test_whitening_does_not_make_a_batch_without_signal_loud():
 rewards_with_gaps = arrays(np.float64, (9, 3), elements=st.one_of(st.just(NAN), st.integers(0, 8).map(lambda i: i / 8)))
 
 
+@settings(deadline=None)
 @given(rewards_with_gaps, arrays(np.float64, (9, 3), elements=st.floats(0, 0.5)), st.sampled_from(["group", "batch"]))
 def test_against_numpy(rewards, noise, std):
     groups, weights = np.array([0, 0, 0, 1, 1, 2, 2, 2, 2]), np.array([1.0, 0.5, 2.0])

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -62,6 +62,7 @@ def test_log_2_where_policy_and_reference_agree(p):
     assert float(metrics["implicit_accuracy"]) == 0.5
 
 
+@settings(deadline=None)
 @given(errors, errors, errors, errors, arrays(np.float64, 6, elements=st.floats(0, 1)), st.floats(1, 2000))
 def test_against_numpy(mse_w, mse_l, ref_w, ref_l, p, beta):
     loss, metrics = dpo_loss(*tensors(mse_w, mse_l, ref_w, ref_l), beta, p=torch.tensor(p), anchor=0.3, sft=0.7)
