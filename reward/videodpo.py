@@ -23,7 +23,7 @@ def from_videodpo(folder: Path, videos: Path | None, limit: int | None) -> Found
     """Read a VideoDPO folder; `videos` is the folder that clip paths are relative to, by default the same.
 
     Absolute clip paths, which its own scripts write, are read by their last two parts. Raises InputError naming the
-    pair for anything missing, mistyped or outside the folder.
+    pair for anything missing, mistyped or outside the folder, also through a symbolic link.
     """
     root = existing(videos or folder, "videos folder")
     clips = _list(existing(folder, "VideoDPO folder") / METADATA)

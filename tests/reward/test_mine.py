@@ -151,6 +151,17 @@ def test_videos_are_linked_or_copied(world: Path) -> None:
     assert not os.path.samefile(copied, world / "videos/p1/a.mp4")
 
 
+def test_a_link_that_cannot_be_made_is_a_copy(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError("another file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert mine(world) == 0
+    found = load_pairs(world / "pairs")[0].chosen
+    assert found.path.read_bytes() == (world / "videos" / found.video).read_bytes()
+    assert not os.path.samefile(found.path, world / "videos" / found.video)
+
+
 def test_a_dry_run_prints_and_writes_nothing(world: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = sorted(path.name for path in world.iterdir())
     assert mine(world, "--dry_run") == 0
