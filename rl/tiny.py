@@ -1,0 +1,131 @@
+"""Tiny pipelines of all four families, built from configs: real architectures, random weights, no download.
+
+For tests, `worldcritic doctor` and trying things out; clips of 32 x 32 pixels and 9 frames. Each is saved as a folder
+that the stock pipeline loads.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from rl.settings import Sampling, write_sampling
+
+TOKENS = 16
+"""Longest prompt in tokens."""
+_WIDTH = 32
+_WORDS = (
+    "a the red blue green yellow ball square triangle falls rises moves left right up down and then to of in front "
+    "behind jumps rolls slowly fast camera video"
+)
+
+
+def save_tiny(name: str, folder: Path, seed: int = 0) -> Path:
+    """Build the tiny pipeline `name` (a key of TINY) and save it, with its sampling settings, into `folder`."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        pipe = TINY[name]()
+        _spread(pipe)
+    pipe.save_pretrained(folder)
+    guidance = 6.0 if name == "hunyuan" else 1.0
+    sampling = Sampling(
+        num_frames=9, height=32, width=32, fps=8, steps=4, guidance=guidance, max_sequence_length=TOKENS
+    )
+    write_sampling(folder, sampling)
+    return folder
+
+
+def _spread(pipe: Any) -> None:
+    """Give parameters that begin at zero, such as last layers and gates, a value, so that everything has an effect."""
+    import torch
+
+    for module in (pipe.transformer, pipe.components.get("transformer_2")):
+        for parameter in module.parameters() if module is not None else ():
+            if not parameter.any():
+                torch.nn.init.normal_(parameter, std=0.05)
+
+
+def _tokenizer() -> Any:
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    vocabulary = {word: i for i, word in enumerate(("<pad>", "</s>", "<unk>", *_WORDS.split()))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    special = {"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=512, **special)
+
+
+def _umt5(vocabulary: int) -> Any:
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    return UMT5EncoderModel(UMT5Config(vocab_size=vocabulary, is_decoder=False, **_T5))
+
+
+_T5: dict[str, Any] = {
+    "d_model": _WIDTH,
+    "d_kv": 16,
+    "d_ff": 64,
+    "num_layers": 1,
+    "num_heads": 2,
+    "relative_attention_num_buckets": 8,
+    "relative_attention_max_distance": 32,
+    "dropout_rate": 0.0,
+    "pad_token_id": 0,
+    "eos_token_id": 1,
+}
+
+
+def _wan_transformer() -> Any:
+    from diffusers import WanTransformer3DModel
+
+    return WanTransformer3DModel(
+        patch_size=(1, 2, 2),
+        num_attention_heads=2,
+        attention_head_dim=24,
+        in_channels=4,
+        out_channels=4,
+        text_dim=_WIDTH,
+        freq_dim=32,
+        ffn_dim=64,
+        num_layers=2,
+        cross_attn_norm=True,
+        rope_max_seq_len=32,
+    )
+
+
+def _wan(**options: Any) -> Any:
+    from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline
+
+    tokenizer = _tokenizer()
+    vae = AutoencoderKLWan(
+        base_dim=4,
+        z_dim=4,
+        dim_mult=[1, 2, 2],
+        num_res_blocks=1,
+        temperal_downsample=[True, True],
+        is_residual=True,
+        patch_size=2,
+        in_channels=12,
+        out_channels=12,
+        latents_mean=[0.1, -0.2, 0.3, 0.0],
+        latents_std=[1.5, 0.5, 2.0, 1.0],
+        scale_factor_temporal=4,
+        scale_factor_spatial=8,
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=2.0)
+    return WanPipeline(tokenizer, _umt5(len(tokenizer)), vae, scheduler, _wan_transformer(), **options)
+
+
+def _wan_a14b() -> Any:
+    return _wan(transformer_2=_wan_transformer(), boundary_ratio=0.875)
+
+
+def _wan_ti2v() -> Any:
+    return _wan(expand_timesteps=True)
+
+
+TINY: dict[str, Callable[[], Any]] = {"wan": _wan, "wan_a14b": _wan_a14b, "wan_ti2v": _wan_ti2v}
+"""Name -> builder: the families, and the two variants of Wan 2.2."""
