@@ -120,11 +120,11 @@ def main(config: Config) -> int:
 
 
 def _resolved(config: Config) -> Resolved:
-    """Return the questions to calibrate on; mismatched questions, which nobody watched for, are none of them."""
+    """Return the questions to calibrate on; what nobody watched for, mismatched or frozen, is not."""
     if config.labels:
         resolved = resolve([label for path in config.labels for label in load_labels(path)], config.conflicts)
     else:
-        rows = [row for path in config.rows for row in load_rows(path) if not row.mismatched]
+        rows = [row for path in config.rows for row in load_rows(path) if not (row.mismatched or row.frozen)]
         resolved = Resolved(tuple(rows), Counter(answer=len(rows)), 0, 0, 0)
     if not resolved.rows:
         raise InputError("no label to calibrate on: there is no answer, or all labels contradict each other")

@@ -128,6 +128,8 @@ def _data(rows: Sequence[Row]) -> str:
         lines.append(f"- {what}: {named}" + (f", and {len(counts) - 10} more" if len(counts) > 10 else ""))
     if mismatched := sum(row.mismatched for row in rows):
         lines.append(f"- {mismatched} rows are questions of other prompts, answered No unwatched.")
+    if frozen := sum(row.frozen for row in rows):
+        lines.append(f"- {frozen} rows are about frozen copies of videos, answered unwatched.")
     return "\n".join(lines)
 
 

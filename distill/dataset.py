@@ -15,6 +15,7 @@ from pydantic import Field
 
 from distill.balance import Balance, balance_rows
 from distill.formats import Format, export_files, write_export
+from distill.frozen import FOLDER, frozen_rows
 from distill.mismatched import mismatched_rows
 from distill.resolve import Resolved, Rule, resolve
 from distill.rows import Row, write_rows
@@ -56,10 +57,16 @@ class Config:
     """Weight of such a row before balancing."""
     mismatched_p: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
     """Soft target of such a row: how often Yes would be right all the same."""
+    frozen: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the training videos of which a frozen copy is written, with what is certain of it, unwatched."""
+    frozen_weight: Annotated[float, Field(gt=0, le=1)] = 0.3
+    """Weight of a row about a frozen copy before balancing."""
+    frozen_p: Annotated[float, Field(ge=0, lt=0.5)] = 0.05
+    """Soft target of such a row: how often the other answer would be right all the same."""
     format: Format = "worldcritic"
     """Also write the rows for another trainer, into a subfolder of that name."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Seed of the hashes that choose splits, subsamples and mismatched questions."""
+    """Seed of the hashes that choose splits, subsamples, mismatched questions and frozen videos."""
     overwrite: bool = False
     """Replace files that exist."""
 
@@ -104,9 +111,14 @@ def _read(paths: Any) -> list[LabelRow]:
 
 
 def _train(rows: Sequence[Row], config: Config) -> list[Row]:
-    more = []
+    more: list[Row] = []
     if config.mismatched:
         more = mismatched_rows(rows, config.mismatched, config.mismatched_weight, config.mismatched_p, config.seed)
+    if config.frozen:
+        more += frozen_rows(
+            rows, config.out / FOLDER,
+            share=config.frozen, weight=config.frozen_weight, doubt=config.frozen_p, seed=config.seed,
+        )  # fmt: skip
     return balance_rows([*rows, *more], config.balance, config.max_weight, config.seed)
 
 
@@ -128,6 +140,7 @@ def _counts(rows: Sequence[Row]) -> dict[str, Any]:
         "videos": len({row.content for row in rows}),
         "generators": len({row.generator for row in rows if row.generator}),
         "mismatched": sum(row.mismatched for row in rows),
+        "frozen": sum(row.frozen for row in rows),
         "answers": {
             name: {
                 "asked_for": sum(row.dimension == name and row.positive for row in rows),
@@ -175,6 +188,8 @@ def _notes(summary: Mapping[str, Any]) -> list[str]:
         )
     if splits["train"]["mismatched"]:
         lines.append(f"{splits['train']['mismatched']} training rows are mismatched questions that nobody watched for")
+    if splits["train"]["frozen"]:
+        lines.append(f"{splits['train']['frozen']} training rows are about frozen copies that nobody watched")
     empty = [
         name
         for name, each in splits["train"]["answers"].items()

@@ -29,8 +29,8 @@ class Row:
     """One row. `target` is written as a critic is to answer: "Yes", "No", "A C" or "None".
 
     `teacher_p` in [0, 1] is the teacher's p_yes of a check, the soft target (1 or 0 where a file does not give it), and
-    NaN for an order question. `weight` >= 0 scales the row's loss. `mismatched`: the question belongs to another prompt
-    and nobody has watched the video for it.
+    NaN for an order question. `weight` >= 0 scales the row's loss. Nobody has watched the video for a row that is
+    `mismatched`, its question being another prompt's, or `frozen`, its video being a frozen copy.
     """
 
     video_path: _Text
@@ -47,6 +47,7 @@ class Row:
     generator: str | None = None
     events: tuple[str, ...] | None = None
     mismatched: bool = False
+    frozen: bool = False
     where: str = ""
     """File and line, for error messages."""
 
@@ -89,6 +90,7 @@ class Row:
             "generator": self.generator,
             "events": list(self.events) if self.events is not None else None,
             "mismatched": self.mismatched,
+            "frozen": self.frozen,
         }
 
 
