@@ -109,11 +109,11 @@ def vae_stage(config: Config) -> Any:
     if not folder.exists():
         torch.manual_seed(config.seed + 1)
         vae = build_vae()
-        drawn = videos(config.seed, config.vae_batch, config.faithful)
+        drawn = videos(config.seed, config.vae_batch)
         with Progress(config.vae_steps, "autoencoder") as progress:
             log = Log(progress)
             train_vae(vae, config.vae_steps, drawn, lr=config.vae_lr, noise=config.vae_noise, after_step=log)
-        turn_to_principal_axes(vae, next(videos(config.seed + 1, MEASURED, config.faithful)), config.vae_noise)
+        turn_to_principal_axes(vae, next(videos(config.seed + 1, MEASURED)), config.vae_noise)
         _keep(config, "vae", vae.save_pretrained, log)
     return AutoencoderKLWan.from_pretrained(folder).eval().requires_grad_(False)
 

@@ -33,17 +33,17 @@ class Config:
     """Folder for finished stages; the same command goes on from it."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of all weights and all that is drawn."""
-    faithful: Annotated[float, Field(ge=0, le=1)] = 0.5
-    """Share of the clips that do all that their prompt asks."""
+    faithful: Annotated[float, Field(ge=0, le=1)] = 0.4
+    """Share of the video model's clips that do all that their prompt asks."""
     threads: Annotated[int, Field(ge=1)] = 1
     """Threads of PyTorch."""
-    vae_steps: Annotated[int, Field(ge=1)] = 2400
+    vae_steps: Annotated[int, Field(ge=1)] = 1200
     """Steps of the autoencoder."""
     vae_batch: Annotated[int, Field(ge=1)] = 8
     """Clips a step."""
     vae_lr: Annotated[float, Field(gt=0)] = 4e-3
     """Highest learning rate of the autoencoder."""
-    vae_noise: Annotated[float, Field(ge=0)] = 0.3
+    vae_noise: Annotated[float, Field(ge=0)] = 0.5
     """Most noise on the latents that the decoder learns to read, in their standard deviations."""
     text_steps: Annotated[int, Field(ge=1)] = 400
     """Steps of the text encoder, over all prompts each."""
@@ -51,7 +51,7 @@ class Config:
     """Clips that the video model learns from, encoded once."""
     layers: Annotated[int, Field(ge=1)] = 4
     """Blocks of the video model."""
-    steps: Annotated[int, Field(ge=1)] = 12000
+    steps: Annotated[int, Field(ge=1)] = 9000
     """Steps of the video model."""
     batch: Annotated[int, Field(ge=1)] = 64
     """Clips a step."""

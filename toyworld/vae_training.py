@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from toyworld.variations import examples
 
 CHANNELS = 4
+FAITHFUL = 0.55
+"""Share of clips without a fault that the autoencoder sees; it must draw faults as well."""
 Frames = npt.NDArray[np.uint8]
 
 
@@ -93,9 +95,9 @@ def share_of_peak(step: int, steps: int, warmup: int = 50) -> float:
     return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def videos(seed: int, batch: int, faithful_share: float) -> Iterator[Tensor]:
+def videos(seed: int, batch: int) -> Iterator[Tensor]:
     """Draw videos (B, 3, T, H, W) of the repertoire without end."""
-    drawn = examples(np.random.default_rng(seed), faithful_share)
+    drawn = examples(np.random.default_rng(seed), FAITHFUL)
     while True:
         yield to_video(np.stack([example.frames for example in islice(drawn, batch)]))
 
