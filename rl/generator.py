@@ -87,6 +87,7 @@ class Generator:
         Raises InputError for a prompt of more tokens than the text encoder is given, which would be cut off silently.
         """
         sampling = sampling or self.sampling
+        self.adapter.check_options(sampling)
         if self.pipe.text_encoder is None:
             raise InputError(f"generator {self.name}: was loaded without its text encoder and cannot read prompts")
         for prompt in prompts:
@@ -126,6 +127,7 @@ class Generator:
         """
         sampling = sampling or self.sampling
         if sampling not in self._schedules:
+            self.adapter.check_options(sampling)
             self.adapter.check_size(sampling.size)
             if sampling.schedule == "uniform":
                 self._schedules[sampling] = self.adapter.uniform_scheduler(sampling, self.device)
@@ -235,10 +237,10 @@ class Generator:
         """Return training times (count,) on the CPU.
 
         Flow families (Esser et al. 2024, arXiv 2403.03206, sec. 3.1): u = sigmoid(mean + std n), or uniform, then
-        t = s u / (1 + (s - 1) u) with the sampler's own shift s, which moves times towards noise. CogVideoX has no
-        shift beside its noise levels: u on its grid.
+        t = s u / (1 + (s - 1) u) with the sampler's own shift s, which moves times towards noise. CogVideoX draws
+        its noise levels uniformly, whatever is asked for.
         """
-        if distribution == "uniform":
+        if distribution == "uniform" or not self.adapter.draws_logit_normal:
             u = torch.rand(count, generator=generator)
         else:
             u = (mean + std * torch.randn(count, generator=generator)).sigmoid()

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 ENTRY_POINTS = "worldcritic.generators"
 FAMILIES = {
     "WanPipeline": ("rl.families.wan", "Wan"),
+    "LTXPipeline": ("rl.families.ltx", "Ltx"),
+    "CogVideoXPipeline": ("rl.families.cogvideox", "CogVideoX"),
+    "HunyuanVideoPipeline": ("rl.families.hunyuan", "Hunyuan"),
 }
 """Pipeline class of diffusers -> module and class of its family."""
 

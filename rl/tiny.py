@@ -127,5 +127,173 @@ def _wan_ti2v() -> Any:
     return _wan(expand_timesteps=True)
 
 
-TINY: dict[str, Callable[[], Any]] = {"wan": _wan, "wan_a14b": _wan_a14b, "wan_ti2v": _wan_ti2v}
-"""Name -> builder: the families, and the two variants of Wan 2.2."""
+def _ltx() -> Any:
+    from diffusers import (
+        AutoencoderKLLTXVideo,
+        FlowMatchEulerDiscreteScheduler,
+        LTXPipeline,
+        LTXVideoTransformer3DModel,
+    )
+
+    tokenizer = _tokenizer()
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=4,
+        block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        layers_per_block=(1, 1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1, 1),
+        patch_size=1,
+    )
+    vae.latents_mean.copy_(_moments([0.1, -0.2, 0.3, 0.0]))
+    vae.latents_std.copy_(_moments([1.5, 0.5, 2.0, 1.0]))
+    transformer = LTXVideoTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=24,
+        cross_attention_dim=48,
+        num_layers=2,
+        caption_channels=_WIDTH,
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler(
+        use_dynamic_shifting=True,
+        base_shift=0.95,
+        max_shift=2.05,
+        base_image_seq_len=16,
+        max_image_seq_len=64,
+        shift_terminal=0.1,
+    )
+    return LTXPipeline(scheduler, vae, _t5(len(tokenizer)), tokenizer, transformer)
+
+
+def _cogvideox(rotary: bool = False) -> Any:
+    from diffusers import AutoencoderKLCogVideoX, CogVideoXDDIMScheduler, CogVideoXPipeline, CogVideoXTransformer3DModel
+
+    tokenizer = _tokenizer()
+    vae = AutoencoderKLCogVideoX(
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        sample_height=32,
+        sample_width=32,
+        scaling_factor=0.7,
+    )
+    transformer = CogVideoXTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=32,
+        in_channels=4,
+        out_channels=4,
+        time_embed_dim=16,
+        text_embed_dim=_WIDTH,
+        num_layers=2,
+        sample_width=4,
+        sample_height=4,
+        sample_frames=9,
+        max_text_seq_length=TOKENS,
+        use_rotary_positional_embeddings=rotary,
+    )
+    scheduler = CogVideoXDDIMScheduler(
+        prediction_type="v_prediction",
+        clip_sample=False,
+        rescale_betas_zero_snr=True,
+        timestep_spacing="trailing",
+        snr_shift_scale=3.0,
+    )
+    return CogVideoXPipeline(tokenizer, _t5(len(tokenizer)), vae, transformer, scheduler)
+
+
+def _cogvideox_5b() -> Any:
+    return _cogvideox(rotary=True)
+
+
+def _hunyuan(distilled: bool = True) -> Any:
+    from diffusers import (
+        AutoencoderKLHunyuanVideo,
+        FlowMatchEulerDiscreteScheduler,
+        HunyuanVideoPipeline,
+        HunyuanVideoTransformer3DModel,
+    )
+
+    tokenizer = _tokenizer()
+    vae = AutoencoderKLHunyuanVideo(
+        latent_channels=4, block_out_channels=(8, 8, 8, 8), layers_per_block=1, norm_num_groups=4
+    )
+    transformer = HunyuanVideoTransformer3DModel(
+        in_channels=4,
+        out_channels=4,
+        num_attention_heads=2,
+        attention_head_dim=24,
+        num_layers=1,
+        num_single_layers=1,
+        num_refiner_layers=1,
+        guidance_embeds=distilled,
+        text_embed_dim=_WIDTH,
+        pooled_projection_dim=_WIDTH,
+        rope_axes_dim=(8, 8, 8),
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=7.0)
+    llama, clip = _llama(len(tokenizer)), _clip(len(tokenizer))
+    return HunyuanVideoPipeline(llama, tokenizer, transformer, vae, scheduler, clip, _tokenizer())
+
+
+def _hunyuan_undistilled() -> Any:
+    return _hunyuan(distilled=False)
+
+
+def _moments(values: list[float]) -> Any:
+    import torch
+
+    return torch.tensor(values)
+
+
+def _t5(vocabulary: int) -> Any:
+    from transformers import T5Config, T5EncoderModel
+
+    return T5EncoderModel(T5Config(vocab_size=vocabulary, is_decoder=False, **_T5))
+
+
+def _llama(vocabulary: int) -> Any:
+    from transformers import LlamaConfig, LlamaModel
+
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=_WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=1,
+    )
+    return LlamaModel(config)
+
+
+def _clip(vocabulary: int) -> Any:
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    config = CLIPTextConfig(
+        vocab_size=vocabulary,
+        hidden_size=_WIDTH,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=1,
+    )
+    return CLIPTextModel(config)
+
+
+TINY: dict[str, Callable[[], Any]] = {
+    "wan": _wan,
+    "wan_a14b": _wan_a14b,
+    "wan_ti2v": _wan_ti2v,
+    "ltx": _ltx,
+    "cogvideox": _cogvideox,
+    "cogvideox_5b": _cogvideox_5b,
+    "hunyuan": _hunyuan,
+    "hunyuan_undistilled": _hunyuan_undistilled,
+}
+"""Name -> builder: the four families, and variants that the adapter treats differently."""

@@ -21,6 +21,13 @@ def spread(values: Tensor, like: Tensor) -> Tensor:
     return values.to(like).reshape(-1, *[1] * (like.ndim - 1))
 
 
+def refuse_indivisible(family: str, size: Size, multiple: int) -> None:
+    """Raise InputError for a height or width that `multiple` does not divide."""
+    for what, pixels in (("height", size.height), ("width", size.width)):
+        if pixels % multiple:
+            raise InputError(f"{family}: {what} {pixels} must be a multiple of {multiple}")
+
+
 class Family:
     """One family of pipelines. Latents are fp32 in the transformer's normalised space, times are in (0, 1].
 
@@ -36,6 +43,8 @@ class Family:
     defaults: ClassVar[Sampling]
     schedulers: ClassVar[tuple[str, ...]] = ("FlowMatchEulerDiscreteScheduler",)
     lora_targets: ClassVar[tuple[str, ...]] = ATTENTION
+    draws_logit_normal: ClassVar[bool] = True
+    """Whether training times may be drawn logit-normally; else they are uniform."""
     precise_vae: ClassVar[bool] = False
     """Whether the VAE stays in fp32 whatever the transformer's number format."""
 
@@ -58,6 +67,9 @@ class Family:
     def expert(self, timestep: float) -> str:
         """Return the name of the transformer that a time step, in model units, is given to."""
         return DEFAULT
+
+    def check_options(self, sampling: Sampling) -> None:
+        """Raise InputError for settings that this family has no use for."""
 
     def check_scheduler(self) -> None:
         """Raise InputError for a scheduler that this family is not known to work with."""
@@ -110,9 +122,7 @@ class Family:
                 f"{self.name}: num_frames {size.num_frames} must be 1 more than a multiple of {temporal}, "
                 f"such as {wrong // temporal * temporal + 1} or {wrong // temporal * temporal + temporal + 1}"
             )
-        for what, pixels in (("height", size.height), ("width", size.width)):
-            if pixels % multiple:
-                raise InputError(f"{self.name}: {what} {pixels} must be a multiple of {multiple}")
+        refuse_indivisible(self.name, size, multiple)
 
     def latent_shape(self, size: Size) -> tuple[int, ...]:
         """Return the shape of one clip's latents, (C, F, H, W)."""

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from reward.errors import InputError
-from rl.families.family import DEFAULT, Family
+from rl.families.family import DEFAULT, Family, refuse_indivisible
 from rl.settings import Sampling, Size
 
 SECOND = "transformer_2"
@@ -61,9 +61,7 @@ class Wan(Family):
     def check_size(self, size: Size) -> None:
         """Refuse also what the pipeline refuses: sizes that 16 does not divide."""
         super().check_size(size)
-        for what, pixels in (("height", size.height), ("width", size.width)):
-            if pixels % 16:
-                raise InputError(f"wan: {what} {pixels} must be a multiple of 16")
+        refuse_indivisible(self.name, size, 16)
 
     def placeholder(self, sampling: Sampling) -> dict[str, Tensor]:
         """Return zeros."""
