@@ -14,6 +14,8 @@ VERBS = {
     "dataset": ("distill.dataset", "make SFT data from teacher labels"),
     "sft": ("distill.sft", "train a critic on SFT data"),
     "calibrate": ("distill.calibrate", "calibrate a critic on labelled videos"),
+    "nft": ("rl.nft", "fine-tune a generator online with a critic's rewards"),
+    "doctor": ("rl.doctor", "check a generator, a critic and this machine"),
     "toyworld": ("toyworld.make", "make videos with known truth, to try everything offline"),
 }
 

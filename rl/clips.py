@@ -1,0 +1,62 @@
+"""From decoded frames to rewards, in memory: what a critic would see of the video file, without the file."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reward.dimensions import NAMES
+from reward.errors import CriticError, VideoError
+from reward.model import Reward, RewardModel
+from reward.prompts import Prompt
+from reward.video import Clip, FrameSampling
+
+
+def clip_of(frames: NDArray[np.uint8], fps: float, sampling: FrameSampling | None = None) -> Clip:
+    """Return the clip that a critic with this sampling takes from frames (T, H, W, 3); all frames without one."""
+    times = np.arange(len(frames)) / fps
+    indices = np.arange(len(frames)) if sampling is None else sampling.choose(times, 0.0)
+    return Clip(frames[indices], times[indices], indices, len(frames) / fps, fps, len(frames))
+
+
+def score_clips(
+    model: RewardModel, videos: Sequence[NDArray[np.uint8]], prompts: Sequence[Prompt], fps: float
+) -> list[Reward | str]:
+    """Return the reward of each video (T, H, W, 3), or why it has none."""
+    clips = [clip_of(video, fps, model.critic.sampling) for video in videos]
+    try:
+        return list(model.score(clips, prompts))
+    except (VideoError, CriticError) as error:
+        if len(clips) == 1:
+            return [str(error)]
+        return [score_clips(model, [video], [prompt], fps)[0] for video, prompt in zip(videos, prompts, strict=True)]
+
+
+def scalar(reward: Reward | str) -> float:
+    """Return the reward as a number, NaN where there is none."""
+    return math.nan if isinstance(reward, str) else reward.scalar
+
+
+def why_missing(reward: Reward | str) -> str | None:
+    """Return why a clip has no reward, None if it has one."""
+    if isinstance(reward, str):
+        return reward
+    return ("; ".join(reward.unanswered) or "the prompt asks nothing") if math.isnan(reward.scalar) else None
+
+
+def by_dimension(rewards: Sequence[Reward | str], stds: bool = False) -> NDArray[np.float64]:
+    """Return the dimensions (N, 10) of rewards, or their standard deviations; NaN where there is none."""
+    missing = dict.fromkeys(NAMES, math.nan)
+    rows = [missing if isinstance(each, str) else each.stds if stds else each.dimensions for each in rewards]
+    return np.array([[row[name] for name in NAMES] for row in rows]).reshape(-1, len(NAMES))
+
+
+def dimension_means(rewards: Sequence[Reward | str]) -> dict[str, float]:
+    """Return the mean of each dimension that any reward has."""
+    table = by_dimension(rewards)
+    return {
+        name: float(np.nanmean(column))
+        for name, column in zip(NAMES, table.T, strict=True)
+        if np.isfinite(column).any()
+    }
