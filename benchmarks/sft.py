@@ -2,23 +2,23 @@
 
 VideoVerse asks 3.64 questions a video: 300 event orders and 793 checks about 300 prompts. Here 11 clips made for the
 purpose get 11 orders (30 events) and 29 checks. All ways train the same Qwen2.5-VL (about 38 million random parameters,
-16 frames of up to 196 x 252 pixels) for an epoch on the same 40 rows, from the same weights, with AdamW in float32,
-through trl's SFTTrainer:
+16 frames of up to 196 x 252 pixels) on the same rows, from the same weights, with AdamW in float32, through trl's
+SFTTrainer:
 
-- plain: stock loss, a row per question, its video decoded and encoded with it, 4 rows a step (padded to one batch);
-- plain, 1 row: the same with one row a step;
+- plain: stock loss, a row per question, its video decoded and encoded with it, one row a step;
+- plain, batched: the same with all rows of a video in one step, padded;
 - packed: `worldcritic sft`'s trainer, one video a step with all its rows.
 
-An epoch is timed from the first step to the last, without model loading; the ways take turns in one run, so that other
-work on the machine hits all alike. Ratios are per repeat.
+The ways take turns video by video, so that other work on the machine hits all alike. A turn is timed from its first
+step to its last, decoding included and model loading not, by the clock and in CPU seconds of the process; ratios are
+per turn, medians with the 10th and 90th percentile, and of the sums.
 
-    python benchmarks/sft.py --repeats 3
+    python benchmarks/sft.py --repeats 1
 """
 
 import copy
 import dataclasses
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Sequence
@@ -46,8 +46,8 @@ from reward.wording import order_text
 
 SIZE = Size(hidden=512, layers=8, heads=8, key_heads=2, mlp=1792, vision_hidden=320, vision_layers=8, patch=14)
 FRAMES, MAX_PIXELS = 16, 196 * 252
-CHECKS = (3, 2, 1, 3, 4, 2, 3, 3, 2, 3, 3)
-EVENTS = (2, 3, 1, 3, 4, 2, 3, 3, 3, 3, 3)
+CHECKS = (3, 2, 3, 3, 2, 3, 3, 2, 3, 4, 1)
+EVENTS = (3, 2, 3, 3, 3, 2, 3, 3, 3, 4, 1)
 TEXTS = (
     "Does the camera stay still?",
     "Does the chair carry the weight of the person who sits on it?",
@@ -68,20 +68,22 @@ class Options:
 
     videos: int = len(CHECKS)
     """Use the first so many clips."""
-    repeats: int = 3
-    """Epochs that each way trains, in turns."""
+    repeats: int = 1
+    """Times that each way trains on each clip."""
+    batched: bool = True
+    """Time plain training with all rows of a video in one step too."""
     out: Path | None = None
     """JSON file for the figures."""
 
 
 class Timer(TrainerCallback):
-    """Seconds from the beginning of the first step to the end of the last."""
+    """Seconds by the clock and CPU seconds from the beginning of the first step to the end of the last."""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.started = time.perf_counter()
+        self.started = time.perf_counter(), time.process_time()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.seconds = time.perf_counter() - self.started
+        self.seconds = time.perf_counter() - self.started[0], time.process_time() - self.started[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,35 +134,34 @@ class Bench:
         self.manifest = dataclasses.replace(manifest, pixels=pixels)
         self.sampling = FrameSampling(num_frames=FRAMES)
 
-    def plain(self, batch: int) -> float:
-        """Return the seconds of an epoch of stock TRL."""
+    def plain(self, rows: Sequence[Row], batched: bool) -> tuple[float, float]:
+        """Return the seconds that stock TRL takes for some rows."""
         critic = self.critic()
-        timer = Timer()
-        SFTTrainer(
-            model=critic.model,
-            args=self.arguments(batch),
-            data_collator=PlainCollator(self.rows, self.folder, critic),
-            train_dataset=Dataset.from_dict({"row": list(range(len(self.rows)))}),
-            processing_class=self.tokenizer,
-            callbacks=[timer],
-        ).train()
-        return timer.seconds
+        return self.timed(
+            SFTTrainer,
+            critic,
+            len(rows) if batched else 1,
+            data_collator=PlainCollator(rows, self.folder, critic),
+            train_dataset=Dataset.from_dict({"row": list(range(len(rows)))}),
+        )
 
-    def packed(self) -> float:
-        """Return the seconds of an epoch of `worldcritic sft`'s trainer."""
-        critic = self.critic()
-        groups = group_by_video(self.rows, self.folder)
-        timer = Timer()
-        PackedTrainer(
-            model=critic.model,
-            args=self.arguments(1),
+    def packed(self, rows: Sequence[Row]) -> tuple[float, float]:
+        """Return the seconds that `worldcritic sft`'s trainer takes for them."""
+        critic, groups = self.critic(), group_by_video(rows, self.folder)
+        return self.timed(
+            PackedTrainer,
+            critic,
+            1,
             data_collator=Collator(groups, critic.front_end, critic.tokens, self.sampling, "hard"),
             train_dataset=Dataset.from_dict({"video": list(range(len(groups)))}),
-            processing_class=self.tokenizer,
             groups=groups,
             eval_groups=[],
-            callbacks=[timer],
-        ).train()
+        )
+
+    def timed(self, trainer: type[SFTTrainer], critic: VideoCritic, batch: int, **more: Any) -> tuple[float, float]:
+        timer = Timer()
+        args = self.arguments(batch)
+        trainer(model=critic.model, args=args, processing_class=self.tokenizer, callbacks=[timer], **more).train()
         return timer.seconds
 
     @torch.inference_mode()
@@ -213,34 +214,47 @@ def make_rows(folder: Path, videos: int) -> list[Row]:
     return [parse_row(row, f"row {i}") for i, row in enumerate(rows)]
 
 
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "least": min(values), "most": max(values)}
+def ratios(slow: Sequence[float], fast: Sequence[float]) -> dict[str, float]:
+    each = [a / b for a, b in zip(slow, fast, strict=True)]
+    low, high = np.quantile(each, [0.1, 0.9])
+    return {"of_sums": sum(slow) / sum(fast), "median": float(np.median(each)), "p10": float(low), "p90": float(high)}
 
 
 def main(options: Options) -> None:
+    seconds: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         bench = Bench(Path(temporary), options.videos)
         print(f"the losses of a video differ by {bench.check():.1e} of themselves")
-        ways = {"plain": lambda: bench.plain(4), "plain, 1 row": lambda: bench.plain(1), "packed": bench.packed}
-        seconds: dict[str, list[float]] = {name: [] for name in ways}
-        for repeat in range(options.repeats):
+        groups = [group.rows for group in group_by_video(bench.rows, bench.folder)]
+        ways = {"plain": lambda rows: bench.plain(rows, False), "packed": bench.packed}
+        if options.batched:
+            ways["plain, batched"] = lambda rows: bench.plain(rows, True)
+        bench.packed(groups[0])
+        for rows in groups * options.repeats:
             for name, way in ways.items():
-                seconds[name].append(way())
-                print(f"repeat {repeat + 1}, {name}: {seconds[name][-1]:.1f} s", flush=True)
+                seconds.setdefault(name, []).append(way(rows))
+                clock, cpu = seconds[name][-1]
+                print(f"{len(rows)} rows, {name}: {clock:.1f} s, {cpu:.1f} CPU s", flush=True)
+    show(bench, options, seconds)
+
+
+def show(bench: Bench, options: Options, seconds: dict[str, list[tuple[float, float]]]) -> None:
     rows, parameters = len(bench.rows), sum(p.numel() for p in bench.model.parameters())
-    report = {
-        name: {
-            "rows_per_second": spread([rows / each for each in taken]),
-            "times_packed_is_faster": spread([a / b for a, b in zip(taken, seconds["packed"], strict=True)]),
-        }
-        for name, taken in seconds.items()
-    }
+    report: dict[str, Any] = {}
+    for name, taken in seconds.items():
+        of = report[name] = {}
+        for i, kind in enumerate(("clock", "cpu")):
+            mine, packed = ([turn[i] for turn in each] for each in (taken, seconds["packed"]))
+            of[kind] = {"rows_per_second": rows * options.repeats / sum(mine), "ratio": ratios(mine, packed)}
     print(f"{parameters / 1e6:.1f} M parameters, {options.videos} videos, {rows} rows ({rows / options.videos:.2f} a "
           f"video), {options.repeats} repeats, {torch.get_num_threads()} threads")  # fmt: skip
-    print("| way | rows a second | packed is faster by |\n|---|---|---|")
-    for name, each in report.items():
-        rate, ratio = each["rows_per_second"], each["times_packed_is_faster"]
-        cells = [f"{part['median']:.2f} [{part['least']:.2f}, {part['most']:.2f}]" for part in (rate, ratio)]
+    print("| way | rows/s | packed is faster by | rows/CPU s | packed is cheaper by |\n|---|---|---|---|---|")
+    for name, of in report.items():
+        cells = []
+        for each in of.values():
+            r = each["ratio"]
+            cells += [f"{each['rows_per_second']:.2f}"]
+            cells += [f"{r['of_sums']:.2f} ({r['median']:.2f} [{r['p10']:.2f}, {r['p90']:.2f}])"]
         print(f"| {name} | " + " | ".join(cells) + " |")
     if options.out:
         options.out.write_text(json.dumps({"parameters": parameters, "rows": rows, "ways": report}, indent=1))

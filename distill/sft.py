@@ -4,6 +4,7 @@ Writes checkpoints, tensorboard logs and, at the end, <out>/critic: the weights 
 as a critic that `worldcritic score --critic` takes. --resume goes on from the last checkpoint.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,11 +107,14 @@ def main(config: Config) -> None:
     checkpoint = _checkpoint(config)
     from distill.training import train
 
+    is_first = int(os.environ.get("RANK", "0")) == 0  # set by torchrun and accelerate launch, one per process
     config.out.mkdir(parents=True, exist_ok=True)
-    inputs = {"train_file": config.train_file} | ({"validation_file": validation} if validation else {})
-    save_run(config, config.out / "sft", inputs, seed=config.seed)
+    if is_first:
+        inputs = {"train_file": config.train_file} | ({"validation_file": validation} if validation else {})
+        save_run(config, config.out / "sft", inputs, seed=config.seed, processes=int(os.environ.get("WORLD_SIZE", "1")))
     metrics = train(config, rows, held_out, checkpoint)
-    _show(metrics, config.out / "critic")
+    if is_first:
+        _show(metrics, config.out / "critic")
 
 
 def _validation_file(config: Config) -> Path | None:

@@ -15,6 +15,8 @@ from reward.errors import CriticError
 from reward.packed import PackedBatch, packed_loss, predictions
 
 _FIELDS = tuple(PackedBatch.__dataclass_fields__)
+Outcome = tuple[float, bool]
+"""NLL of a row, and whether it is answered right."""
 
 
 class PackedTrainer(SFTTrainer):
@@ -45,12 +47,13 @@ class PackedTrainer(SFTTrainer):
         model = self.model_wrapped
         was_training = model.training
         model.eval()
-        outcomes = []
+        outcomes: dict[tuple[int, int], Outcome] = {}
         for inputs in self.get_eval_dataloader(eval_dataset):
-            with torch.inference_mode():
-                outcomes += self._outcomes(model, self._prepare_inputs(inputs))
+            with torch.no_grad():
+                outcomes |= self._outcomes(model, self._prepare_inputs(inputs))
         model.train(was_training)
-        metrics = summarise(gather_object(outcomes), self.eval_groups, metric_key_prefix)
+        # Several processes pad their share of the videos with videos that another one has: one outcome per row counts.
+        metrics = summarise(dict(gather_object(list(outcomes.items()))), self.eval_groups, metric_key_prefix)
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -71,17 +74,24 @@ class PackedTrainer(SFTTrainer):
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
-    def _outcomes(self, model: Any, inputs: dict[str, Any]) -> list[tuple[int, int, float, bool]]:
-        """Return (video, row, NLL, whether the most probable of the row's possible answers is right) per prediction."""
+    def _outcomes(self, model: Any, inputs: dict[str, Any]) -> dict[tuple[int, int], Outcome]:
+        """Return by (video, row) the NLL, and whether the most probable of the possible answers is right.
+
+        An order's NLL is summed over its tokens, and it is right if all of them are.
+        """
         batch = self._batch(inputs)
         log_p = predictions(model, batch)
         pair = log_p.gather(1, batch.targets)
         losses = -(batch.shares * pair).sum(dim=1)
         wanted, likelier = (batch.targets.gather(1, of.argmax(1, keepdim=True))[:, 0] for of in (batch.shares, pair))
         is_check = batch.targets[:, 1] != 0  # an order's token has no second target
-        chosen = torch.where(is_check, likelier, log_p.argmax(dim=1))
-        rows = zip(inputs["owners"].tolist(), losses.tolist(), (chosen == wanted).tolist(), strict=True)
-        return [(video, row, loss, right) for (video, row), loss, right in rows]
+        right = torch.where(is_check, likelier, log_p.argmax(dim=1)) == wanted
+        found: dict[tuple[int, ...], Outcome] = {}
+        places = torch.cat([batch.rows[:, None], inputs["owners"].to(batch.rows)], dim=1).tolist()
+        for place, loss, correct in zip(map(tuple, places), losses.tolist(), right.tolist(), strict=True):
+            before = found.get(place, (0.0, True))
+            found[place] = before[0] + loss, before[1] and correct
+        return {(video, row): outcome for (_, video, row), outcome in found.items()}
 
     def _batch(self, inputs: Mapping[str, Any]) -> PackedBatch:
         return PackedBatch(**{name: inputs[name] for name in _FIELDS}).to(self.args.device, self._patch_dtype())
@@ -91,18 +101,13 @@ class PackedTrainer(SFTTrainer):
 
 
 def summarise(
-    outcomes: Sequence[tuple[int, int, float, bool]], groups: Sequence[VideoRows], prefix: str
+    outcomes: Mapping[tuple[int, int], Outcome], groups: Sequence[VideoRows], prefix: str
 ) -> dict[str, float]:
-    """Return mean NLL per row (sums over an order's tokens) and share of right answers, overall and per dimension."""
-    nll: dict[tuple[int, int], float] = defaultdict(float)
-    right: dict[tuple[int, int], bool] = {}
-    for video, row, loss, correct in outcomes:
-        nll[video, row] += loss
-        right[video, row] = right.get((video, row), True) and correct
-    found: dict[str, list[tuple[float, bool]]] = defaultdict(list)
-    for (video, row), loss in nll.items():
+    """Return mean NLL per row and share of right answers, overall and per dimension, from outcomes by (video, row)."""
+    found: dict[str, list[Outcome]] = defaultdict(list)
+    for video, row in sorted(outcomes):
         for name in ("", f"_{groups[video].rows[row].dimension}"):
-            found[name].append((loss, right[video, row]))
+            found[name].append(outcomes[video, row])
     metrics = {}
     for name, rows in sorted(found.items()):
         metrics[f"{prefix}_nll{name}"] = math.fsum(loss for loss, _ in rows) / len(rows)

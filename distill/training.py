@@ -23,7 +23,10 @@ from reward.training import TrainingRecord, write_training
 
 
 def train(config: Config, rows: Sequence[Row], held_out: Sequence[Row], checkpoint: Path | None) -> dict[str, float]:
-    """Train, save the best weights as a critic, and return the validation metrics of what was saved."""
+    """Train, save the best weights as a critic, and return the validation metrics of what was saved.
+
+    Every process of a launch takes part; the first one alone writes the critic.
+    """
     set_seed(config.seed)
     base = find_folder(config.model)
     model, tokenizer = _load(base, config)
@@ -51,9 +54,10 @@ def train(config: Config, rows: Sequence[Row], held_out: Sequence[Row], checkpoi
     )
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     metrics = trainer.evaluate() if eval_groups else {}
+    whole = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
     if trainer.is_world_process_zero():
         critic.model = trainer.accelerator.unwrap_model(trainer.model)
-        critic.save_pretrained(config.out / "critic")
+        critic.save_pretrained(config.out / "critic", whole)
         write_training(config.out / "critic", TrainingRecord(*seen_videos(rows, root)))
         steps = {"steps": trainer.state.global_step, "best step": trainer.state.best_global_step}
         write_card(config.out / "critic", config, rows, held_out, metrics=metrics, steps=steps)
@@ -157,6 +161,7 @@ def _arguments(config: Config, validated: bool) -> SFTConfig:
         logging_steps=min(10, config.eval_steps),
         logging_nan_inf_filter=False,
         report_to=config.report_to,
+        ddp_find_unused_parameters=False,
         disable_tqdm=None,
         **saving,
         **(best if validated else {}),

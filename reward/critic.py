@@ -76,10 +76,13 @@ class VideoCritic:
                 self._shrink(clips[rows])
         return judgements
 
-    def save_pretrained(self, folder: Path) -> None:
-        """Save weights (or the adapter) as safetensors, tokenizer and manifest into a folder."""
+    def save_pretrained(self, folder: Path, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Save weights (or the adapter) as safetensors, tokenizer and manifest into a folder.
+
+        `weights` is the model's whole state dict where the model itself holds a shard of it only.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(folder)
+        self.model.save_pretrained(folder, **({} if weights is None else {"state_dict": dict(weights)}))
         self.tokenizer.save_pretrained(folder)
         self.manifest = dataclasses.replace(self.manifest, weights=weight_hashes(folder))
         write_manifest(folder, self.manifest)

@@ -86,7 +86,7 @@ def test_every_config_file_is_valid():
     from reward.config import load_yaml
 
     scripts = {"toyworld/generator.yaml": "toyworld.train_generator"}
-    files = sorted((ROOT / "configs").rglob("*.yaml"))
+    files = sorted(path for path in (ROOT / "configs").rglob("*.yaml") if path.parent.name != "accelerate")
     assert files
     for path in files:
         script = scripts.get(path.relative_to(ROOT / "configs").as_posix())

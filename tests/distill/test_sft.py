@@ -1,6 +1,11 @@
 """`worldcritic sft` through the console command, with tiny models."""
 
 import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +15,7 @@ from transformers import AutoModelForImageTextToText
 
 from reward import RewardModel
 from reward.prompts import Check, Prompt
+from reward.tiny import tiny_model
 from reward.video import write_video
 from reward.wording import order_text
 from worldcritic import main
@@ -201,3 +207,79 @@ def test_an_order_without_its_events_cannot_be_learned_by_score(data, capsys):
     write(data / "train.jsonl", rows)
     assert sft(data, "--order_loss", "both") == 2
     assert "train.jsonl:1: the order question does not say its 'events'" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory, tokenizer):
+    """Data and base for runs of one and of two processes; five validation videos do not part evenly among two."""
+    folder = tmp_path_factory.mktemp("sft")
+    write(folder / "train.jsonl", make_rows(folder, 12, 0))
+    write(folder / "validation.jsonl", make_rows(folder, 5, 100))
+    tiny_model("qwen3_vl", tokenizer, gain=4.0).save_pretrained(folder / "base")
+    tokenizer.save_pretrained(folder / "base")
+    return folder
+
+
+def launch(data, out, processes, *more):
+    """Run the verb as torchrun and accelerate launch do; return what each process printed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "GLOO_SOCKET_IFNAME": "lo"}
+    fixed = ["--model", str(data / "base"), "--train_file", str(data / "train.jsonl"), "--videos", str(data)]
+    small = ["--video_frames", "4", "--max_pixels", "1024", "--device", "cpu", "--workers", "0", "--report_to", "none"]
+    command = [sys.executable, "-m", "worldcritic", "sft", *fixed, *small, "--out", str(data / out), *more]
+    ranks = [{"RANK": str(i), "LOCAL_RANK": str(i), "WORLD_SIZE": str(processes)} for i in range(processes)]
+    started = [
+        subprocess.Popen(
+            command,
+            env={**os.environ, "OMP_NUM_THREADS": "1", **(address | rank if processes > 1 else {})},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ranks
+    ]
+    said = [process.communicate(timeout=280)[1] for process in started]
+    assert [process.returncode for process in started] == [0] * processes, said[0][-2000:]
+    return said
+
+
+def history(data, out, step):
+    state = json.loads((data / out / f"checkpoint-{step}" / "trainer_state.json").read_text())
+    return [entry for entry in state["log_history"] if "eval_nll" in entry]
+
+
+STEPS = ("--lr", "1e-3", "--max_steps", "2", "--eval_steps", "1", "--keep", "9")
+
+
+@pytest.fixture(scope="module")
+def one(shared):
+    launch(shared, "one", 1, *STEPS, "--batch_size", "4")
+
+
+@pytest.fixture(scope="module")
+def two(shared):
+    return launch(shared, "two", 2, *STEPS, "--batch_size", "2")
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(one, two, shared):
+    for expected, found in zip(history(shared, "one", 2), history(shared, "two", 2), strict=True):
+        for name, value in expected.items():
+            assert found[name] == pytest.approx(value, rel=2e-3), name
+    ours, theirs = weights(shared / "one"), weights(shared / "two")
+    assert ours.keys() == theirs.keys()
+    assert max(float((ours[name] - theirs[name]).abs().max()) for name in ours) <= 1e-4
+    assert RewardModel.from_pretrained(shared / "two" / "critic", device="cpu").identity["trained"]
+    assert ["critic: " in said for said in two] == [True, False]
+    assert json.loads((shared / "two" / "sft.run.json").read_text())["processes"] == 2
+    assert len(json.loads((shared / "two" / "critic" / "training.json").read_text())["prompt_ids"]) == 12
+
+
+@pytest.mark.slow
+def test_two_processes_resume_to_the_bit(two, shared):
+    shutil.copytree(shared / "two", shared / "parts")
+    shutil.rmtree(shared / "parts" / "checkpoint-2")
+    shutil.rmtree(shared / "parts" / "critic")
+    launch(shared, "parts", 2, *STEPS, "--batch_size", "2", "--resume")
+    whole, parts = weights(shared / "two"), weights(shared / "parts")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
