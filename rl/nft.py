@@ -61,7 +61,7 @@ def main(config: Config) -> int:
         raise InputError("nft learns from a critic's rewards: --critic NAME")
     prompts = list(load_prompts(config.prompts).values())[: config.limit]
     check_out(config, "nft")
-    setup = set_up(config, "nft", {"prompts": config.prompts}, prompts)
+    setup = set_up(config, "nft", {"prompts": config.prompts}, prompts=prompts)
     run = start(config, setup, extra=("old",))
     from rl.nft_loss import old_decay
     from rl.rollouts import Collector

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rl.generator import Condition, Generator
     from rl.judging import Judge
     from rl.loop import Run
-    from rl.settings import Sampling
+    from rl.store import RolloutStore
 
 _WRITTEN = ("checkpoints", "samples", "rollouts", "best", "last", "worldcritic")
 """Folders of a run; the last one is tensorboard's."""
@@ -79,10 +79,14 @@ def set_up(
     config: Options,
     verb: str,
     inputs: Mapping[str, Path],
+    *,
     prompts: Sequence[Prompt] = (),
-    sampling: "Sampling | None" = None,
+    store: "RolloutStore | None" = None,
 ) -> Setup:
-    """Load everything and begin the folder. `sampling` are the settings of a store, instead of the generator's own."""
+    """Load everything and begin the folder.
+
+    The settings of a store are taken instead of the generator's own; InputError if another generator made it.
+    """
     from accelerate import Accelerator
 
     logs = "tensorboard" if config.report_to == "tensorboard" and not config.dry_run else None
@@ -92,7 +96,7 @@ def set_up(
     device = str(accelerator.device) if config.device == "auto" else config.device
     if accelerator.num_processes > 1 and config.device not in ("auto", "cpu"):
         raise InputError(f"--device {config.device} with several processes; leave it at auto")
-    generator, conditions, held_out = _generator(config, device, prompts, sampling)
+    generator, conditions, held_out = _generator(config, device, prompts, store)
     critic = _critic(config.critic, device)
     judge = _judge(config, held_out, critic, device)
     setup = Setup(accelerator, generator, critic, judge, conditions)
@@ -146,7 +150,7 @@ def _best(run: "Run", config: Options) -> str:
 
 
 def _generator(
-    config: Options, device: str, prompts: Sequence[Prompt], sampling: "Sampling | None"
+    config: Options, device: str, prompts: Sequence[Prompt], store: "RolloutStore | None"
 ) -> "tuple[Generator, list[Condition], list[tuple[Prompt, Condition]]]":
     """Load the generator and encode all prompts; then its text encoders are let go."""
     from rl.generator import Generator
@@ -156,7 +160,10 @@ def _generator(
     generator = Generator.load(
         config.generator, device=device, dtype=config.dtype, revision=config.revision, text=needed
     )
-    generator.sampling = (sampling or generator.sampling).with_options(
+    if store is not None:
+        store.check(generator)
+        generator.sampling = store.sampling
+    generator.sampling = generator.sampling.with_options(
         steps=config.sampling_steps,
         **{
             name: getattr(config, name) for name in ("guidance", "num_frames", "height", "width", "max_sequence_length")

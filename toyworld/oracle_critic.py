@@ -14,7 +14,9 @@ from reward.model import RewardModel
 from reward.options import LoadOptions
 from reward.prompts import Prompt
 from reward.video import FrameSampling
-from toyworld.oracle import Verdict, judge
+from toyworld.measure import measure
+from toyworld.oracle import Verdict, judge, set_stage
+from toyworld.questions import asked_colours
 from toyworld.world import World
 
 if TYPE_CHECKING:
@@ -41,6 +43,20 @@ class OracleCritic:
 def load(options: LoadOptions) -> RewardModel:
     """Return a reward model around the oracle: what `--critic oracle` names."""
     return RewardModel(OracleCritic(), min_answer_mass=MIN_ANSWER_MASS)
+
+
+def present(clip: "Clip", prompt: Prompt) -> float:
+    """Return the share of the prompt's things that are seen in a clip: what `--detector oracle` names.
+
+    A thing in another colour than the asked one is there. NaN where the prompt names nothing that could be looked for,
+    or the clip is too short or small to measure.
+    """
+    try:
+        stage = set_stage(prompt.text, measure(clip.frames, clip.timestamps))
+    except InputError:
+        return math.nan
+    asked = [noun for noun in asked_colours(prompt.text) if noun not in stage.unclear]
+    return sum(noun not in stage.absent for noun in asked) / len(asked) if asked else math.nan
 
 
 def _judge(clip: "Clip", prompt: Prompt) -> Judgement:

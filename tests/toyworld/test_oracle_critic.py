@@ -48,3 +48,22 @@ def test_what_cannot_be_measured_does_not_count(oracle):
     reward = oracle.score([seen], [foreign])[0]
     assert np.isnan(reward.scalar)
     assert len(reward.unanswered) == 2
+
+
+def test_the_detector_counts_the_things_that_are_there():
+    from reward.video import Clip
+    from rl.detecting import find_detector
+
+    detector, world = find_detector("oracle"), World(size=32, frames=9)
+    rng = np.random.default_rng(0)
+    each = next(each for each in draw(40, seed=8) if len(each.toy_prompt.plan.parts) == 2)
+    prompt, clip = each.toy_prompt.prompt, stage_clip(each.toy_prompt, as_asked(each.toy_prompt.plan), rng)
+    frames = world.render(clip.scene)
+
+    def share(pixels, asked=prompt):
+        return detector(Clip(pixels, world.seconds, np.arange(9), 9 / 8, 8.0, 9), asked)
+
+    assert share(frames) == 1.0
+    assert share(np.full_like(frames, 200)) == 0.0
+    assert np.isnan(share(frames, Prompt("p", "A dog barks.")))
+    assert np.isnan(detector(Clip(frames[:2], world.seconds[:2], np.arange(2), 0.25, 8.0, 2), prompt))
