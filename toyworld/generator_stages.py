@@ -49,6 +49,14 @@ def assemble(tokenizer: Any, encoder: Any, vae: Any, transformer: Any) -> Any:
     return pipeline
 
 
+def save(pipeline: Any, out: Path, half: bool) -> None:
+    """Write the pipeline; the text encoder stays in float32, because transformers would read it back in half."""
+    if half:
+        pipeline.vae.half()
+        pipeline.transformer.half()
+    pipeline.save_pretrained(out)
+
+
 class Log:
     """Counts a stage's steps on stderr and keeps the mean loss of every 50."""
 

@@ -59,6 +59,8 @@ class Config:
     """Highest learning rate of the video model."""
     compile: bool = True
     """Compile the video model; needs a C++ compiler and about a minute, and saves a third of each step."""
+    half: bool = True
+    """Write the autoencoder and the video model in half precision; diffusers reads them back as float32."""
 
 
 def main(config: Config) -> None:
@@ -72,7 +74,7 @@ def main(config: Config) -> None:
     torch.set_num_threads(config.threads)
     with writing(config.work / SETTINGS):
         _check_settings(config)
-        stages.build(config).save_pretrained(config.out)
+        stages.save(stages.build(config), config.out, config.half)
         logs = {name: read_json(config.work / f"{name}.json", "log") for name in stages.STAGES}
         write_json(config.out / TRAINING, {"recipe": _recipe(config), "stages": logs})
         save_run(config, config.out / TRAINING, {})
@@ -80,7 +82,11 @@ def main(config: Config) -> None:
 
 
 def _recipe(config: Config) -> dict[str, Any]:
-    return {name: value for name, value in asdict(config).items() if name not in ("out", "work", "threads", "compile")}
+    return {
+        name: value
+        for name, value in asdict(config).items()
+        if name not in ("out", "work", "threads", "compile", "half")
+    }
 
 
 def _check_settings(config: Config) -> None:
