@@ -135,6 +135,10 @@ class Generator:
                 self._schedules[sampling] = self._replay.scheduler(sampling)
         return copy.deepcopy(self._schedules[sampling])
 
+    def levels(self, sampling: Sampling | None = None) -> tuple[float, ...]:
+        """Return the noise levels that a clip goes through: sigmas to 0, or CogVideoX's indices."""
+        return tuple(float(level) for level in self.adapter.levels(self.schedule(sampling)))
+
     def noise(self, seeds: Sequence[int], sampling: Sampling | None = None) -> Tensor:
         """Return the noise that clips of these seeds begin with, (B, ...) fp32 on the CPU."""
         return self._noise([torch.Generator().manual_seed(seed) for seed in seeds], sampling or self.sampling)

@@ -101,6 +101,11 @@ class CogVideoX(Family):
         count = self.pipe.scheduler.config.num_train_timesteps
         return ((u * count).floor().clamp(0, count - 1) + 1) / count
 
+    def levels(self, scheduler: Any) -> Tensor:
+        """Return the indices of noise levels."""
+        steps: Tensor = scheduler.timesteps
+        return steps
+
     def step(self, scheduler: Any, prediction: Tensor, index: int, latents: Tensor, state: dict[str, Any]) -> Tensor:
         """Step DDIM without noise, or the stochastic DPM solver with each clip's own noise."""
         times = scheduler.timesteps

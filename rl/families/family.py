@@ -209,6 +209,11 @@ class Family:
         name = "flow_shift" if "flow_shift" in config else "shift"
         return kind.from_config(config, **{name: self.shift(sampling), "use_dynamic_shifting": False})
 
+    def levels(self, scheduler: Any) -> Tensor:
+        """Return the noise levels of a scheduler that is set."""
+        sigmas: Tensor = scheduler.sigmas
+        return sigmas
+
     def step(self, scheduler: Any, prediction: Tensor, index: int, latents: Tensor, state: dict[str, Any]) -> Tensor:
         """Return the latents after step `index` of the solver; `state` is its memory from step to step."""
         stepped: Tensor = scheduler.step(prediction, scheduler.timesteps[index], latents, return_dict=False)[0]
