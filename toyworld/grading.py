@@ -20,14 +20,18 @@ FASTEST = (0.25, 0.6)
 """Farthest way between two frames, sideways and up or down, in picture widths: no move of the world is as fast, not
 even that of a box which sinks through the floor, in nine frames or more."""
 
+LEAVES_BELOW = 0.55
+"""Only below this height may a thing be seen for the last time: on its way through the floor."""
+
 
 @dataclass(frozen=True)
 class Grade:
     """What the oracle says of one clip.
 
     `object`: every thing that the prompt names is seen. `coherent`: the clip shows exactly these things, each in one
-    colour and in one piece, that neither jump nor come and go. `correct`: every check is answered Yes and the events
-    happen in the asked order. `dimensions`: share of Yes among a dimension's checks; event_following is 1 or 0.
+    colour and in one piece, that neither jump nor come and go; one may sink through the floor. `correct`: every check
+    is answered Yes and the events happen in the asked order. `dimensions`: share of Yes among a dimension's checks;
+    event_following is 1 or 0.
     """
 
     object: bool
@@ -66,5 +70,6 @@ def _holds_together(part: Played) -> bool:
     one_colour = bool(part.right_colour[frames].all() or not part.right_colour[frames].any())
     without_a_gap = frames[0] == 0 and frames[-1] - frames[0] == len(frames) - 1
     ways = np.abs(np.diff([track.x[frames], track.y[frames]], axis=1))
+    stays = bool(track.seen[-1]) or float(track.y[frames[-1]]) > LEAVES_BELOW
     whole = float(np.mean(track.main_share[frames])) >= IN_ONE_PIECE
-    return one_colour and without_a_gap and whole and bool((ways < np.array(FASTEST)[:, None]).all())
+    return one_colour and without_a_gap and stays and whole and bool((ways < np.array(FASTEST)[:, None]).all())

@@ -86,6 +86,15 @@ def test_a_thing_that_comes_and_goes_is_incoherent():
     assert not made.coherent
 
 
+def test_a_thing_that_vanishes_is_incoherent_but_one_that_sinks_through_the_floor_is_not():
+    toy_prompt, scene = scene_of("rise-red-left")
+    assert not graded(toy_prompt, changed(scene, vanishes=0.7)).coherent
+    known = find("drop-red-left").toy_prompt
+    sinking = replace(as_asked(known.plan), as_asked=(False,))
+    made = graded(known, stage_clip(known, sinking, np.random.default_rng(0)).scene)
+    assert (made.object, made.coherent, made.correct) == (True, True, False)
+
+
 def test_a_thing_that_jumps_is_incoherent():
     toy_prompt, scene = scene_of("drop-red-left")
     frames = WORLD.render(scene)
