@@ -1,7 +1,7 @@
 """Score rows: what `worldcritic score` says of each video, read back and checked."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -105,7 +105,7 @@ def load_scores(path: Path) -> list[ScoreRow]:
         rows.append(row)
     if not rows:
         raise InputError(f"score file {path} holds no row; write one with `worldcritic score`")
-    _refuse_mixed_critics(rows)
+    refuse_mixed_critics(rows)
     return rows
 
 
@@ -130,7 +130,8 @@ def _check_events(events: ScoredEvents, where: str) -> None:
         raise InputError(f"{where}: order {order!r} is not made of different letters of {letters(events.n)!r}")
 
 
-def _refuse_mixed_critics(rows: list[ScoreRow]) -> None:
+def refuse_mixed_critics(rows: Sequence[ScoreRow]) -> None:
+    """Raise InputError where two rows with a reward come from different critics."""
     scored = [row for row in rows if row.status in SCORED]
     for row in scored[1:]:
         first = scored[0]
