@@ -18,7 +18,15 @@ from reward.video import Clip, FrameSampling
 from reward.wording import check_text, order_answer, order_text
 from toyworld.cells import HISTORY, cell_history, cell_words
 from toyworld.clips import ToyClip, sample_clip
-from toyworld.lessons import description, hard_lessons, layout_checks, lessons, timing_lessons
+from toyworld.lessons import (
+    binding_lessons,
+    colour_checks,
+    description,
+    hard_lessons,
+    layout_checks,
+    lessons,
+    timing_lessons,
+)
 from toyworld.measure import Facts, measure
 from toyworld.oracle import judge_facts
 from toyworld.perturb import add_noise, blur, halve, shift_hue
@@ -123,16 +131,17 @@ class Lessons(IterableDataset[Example]):
         self, toy: ToyPrompt, clip: ToyClip, drawn: tuple[World, np.ndarray[Any, Any]], rng: np.random.Generator
     ) -> Iterator[Asked]:
         dense = self.stage == "dense"
-        told = [*lessons(toy, clip, rng), *timing_lessons(toy, clip), *hard_lessons(clip, rng)]
-        for index in rng.permutation(len(told))[: 10 if dense else 7]:
-            yield self._text(OPEN.replace("{question}", told[int(index)].question), " " + told[int(index)].answer, 0.5)
-        if rng.random() < (0.5 if dense else 0.25):
+        told = [*lessons(toy, clip, rng), *hard_lessons(clip, rng)]
+        some = [told[int(index)] for index in rng.permutation(len(told))[: 6 if dense else 4]]
+        for lesson in [*binding_lessons(clip), *timing_lessons(toy, clip), *some]:
+            yield self._text(OPEN.replace("{question}", lesson.question), " " + lesson.answer, 0.5)
+        if rng.random() < (0.5 if dense else 0.1):
             yield self._text(DESCRIBE, description(toy, clip), 0.3)
         if dense:
             return
         for check, yes in zip(toy.prompt.checks, clip.checks, strict=True):
             yield self._check(check, yes)
-        for check, yes in layout_checks(clip, rng):
+        for check, yes in [*layout_checks(clip, rng), *colour_checks(clip, rng)]:
             yield self._check(check, yes)
         world, frames = drawn
         yield from self._further_checks(toy, measure(frames, world.seconds), rng)

@@ -38,9 +38,18 @@ def lessons(toy_prompt: ToyPrompt, clip: ToyClip, rng: np.random.Generator) -> l
     return [
         Lesson("What does the camera do?", clip.scene.camera),
         Lesson(f"How does the {some.noun} move?", motion(some)),
-        *_colour_lessons(actors, rng),
         *_order_lessons(toy_prompt, clip, rng),
     ]
+
+
+def binding_lessons(clip: ToyClip) -> list[Lesson]:
+    """Return for every thing its colour and its column at the beginning: what is found by looking for its noun."""
+    found = []
+    for actor in clip.scene.actors:
+        column = int(np.clip(_picture_x(clip, actor) * COLUMNS, 0, COLUMNS - 1))
+        found.append(Lesson(f"Which colour is the {actor.noun}?", colours(actor).split()[0]))
+        found.append(Lesson(f"Where is the {actor.noun} at the beginning?", NUMBER_WORDS[column]))
+    return found
 
 
 def timing_lessons(toy_prompt: ToyPrompt, clip: ToyClip) -> list[Lesson]:
@@ -112,21 +121,11 @@ def depth(actors: Sequence[Actor]) -> str:
     return "in front of it" if ball.layer > 0 else "behind it"
 
 
-def _colour_lessons(actors: Sequence[Actor], rng: np.random.Generator) -> list[Lesson]:
-    some = actors[int(rng.integers(len(actors)))]
-    listed = [f"{colours(actor).split()[0]} {actor.noun}" for actor in actors]
-    return [
-        Lesson(f"Which colour is the {some.noun}?", colours(some).split()[0]),
-        Lesson("Which things are in the picture?", " ".join(listed[int(i)] for i in rng.permutation(len(listed)))),
-    ]
-
-
 def _layout_lessons(clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:
     place = {actor.noun: _picture_x(clip, actor) for actor in clip.scene.actors}
     nouns = list(place)
     noun = nouns[int(rng.integers(len(nouns)))]
-    column = int(np.clip(place[noun] * COLUMNS, 0, COLUMNS - 1))
-    found = [Lesson(f"Where is the {noun} at the beginning?", NUMBER_WORDS[column])]
+    found = []
     if abs(place[noun] - 0.5) > 0.06:
         side = "left" if place[noun] < 0.5 else "right"
         found.append(Lesson(f"In which half of the picture is the {noun} at the beginning?", side))
@@ -160,6 +159,20 @@ def layout_checks(clip: ToyClip, rng: np.random.Generator) -> list[tuple[Check, 
         question = CHECKS["beside"].question.format(thing=one, other=two, side=side)
         found.append((Check("layout_2d", question), (place[one] < place[two]) == (side == "left")))
     return found
+
+
+def colour_checks(clip: ToyClip, rng: np.random.Generator) -> list[tuple[Check, bool]]:
+    """Return yes/no questions on one thing's colour: its own, and where there is one another thing's."""
+    actors = [actor for actor in clip.scene.actors if actor.noun not in GREY_AT_FIRST and actor.recolours is None]
+    if not actors:
+        return []
+    some = actors[int(rng.integers(len(actors)))]
+    asked = {some.colour: True} | {actor.colour: False for actor in actors if actor.colour != some.colour}
+    words = CHECKS["colour"]
+    return [
+        (Check(words.dimension, words.question.format(thing=some.noun, colour=colour)), yes)
+        for colour, yes in list(asked.items())[:2]
+    ]
 
 
 def _picture_x(clip: ToyClip, actor: Actor) -> float:

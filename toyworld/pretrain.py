@@ -33,7 +33,14 @@ from reward.wording import CHECK, ORDER
 from toyworld.cells import CELL_WORDS, HISTORY, NUMBER_WORDS
 from toyworld.clips import sample_clip
 from toyworld.curriculum import OPEN, STAGES, Batch, Lessons, collate
-from toyworld.lessons import CAMERA_WORDS, description, hard_lessons, lessons, timing_lessons
+from toyworld.lessons import (
+    CAMERA_WORDS,
+    binding_lessons,
+    description,
+    hard_lessons,
+    lessons,
+    timing_lessons,
+)
 from toyworld.stories import sample_prompt
 
 
@@ -50,6 +57,8 @@ class Recipe:
     num_frames: int = 16
     fps: float = 8.0
     augmented: float = 0.3
+    begin_from: Path | None = None
+    """Folder of an earlier base model to go on from, with a fresh optimiser, instead of random weights."""
 
     @property
     def steps(self) -> int:
@@ -70,7 +79,7 @@ def toy_tokenizer() -> Any:
         toy = sample_prompt(rng, f"toy-{i}")
         clip = sample_clip(toy, rng)
         texts += [toy.prompt.text, *toy.prompt.events, *(check.question for check in toy.prompt.checks)]
-        told = [*lessons(toy, clip, rng), *timing_lessons(toy, clip), *hard_lessons(clip, rng)]
+        told = [*lessons(toy, clip, rng), *timing_lessons(toy, clip), *hard_lessons(clip, rng), *binding_lessons(clip)]
         texts += [description(toy, clip), *(f"{each.question} {each.answer}" for each in told)]
     texts += [f"{word}, {word}" for word in (*CELL_WORDS, *NUMBER_WORDS, *CAMERA_WORDS)] * 20
     tokenizer = tiny_tokenizer(texts, vocabulary=1024)
@@ -119,9 +128,15 @@ class Namer(nn.Module):
 
 
 def build(recipe: Recipe) -> tuple[Any, Any, FrontEnd, AnswerTokens]:
-    """Return the untrained model, its tokenizer, front end and answer tokens."""
-    tokenizer = toy_tokenizer()
-    model = tiny_model("qwen3_vl", tokenizer, seed=recipe.seed)
+    """Return the model before training, its tokenizer, front end and answer tokens."""
+    if recipe.begin_from is not None:
+        from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(recipe.begin_from, local_files_only=True)
+        model = AutoModelForImageTextToText.from_pretrained(recipe.begin_from, local_files_only=True)
+    else:
+        tokenizer = toy_tokenizer()
+        model = tiny_model("qwen3_vl", tokenizer, seed=recipe.seed)
     pixels = Pixels(64 * 64, 64 * 64, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
     front_end = FrontEnd(model.config, tokenizer, pixels, model.model.get_rope_index)
     return model, tokenizer, front_end, answer_tokens(tokenizer)
@@ -251,7 +266,9 @@ class Log:
         out = self.options.out
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
-        recipe = asdict(self.options) | {"out": str(out)}
+        recipe = {
+            name: str(value) if isinstance(value, Path) else value for name, value in asdict(self.options).items()
+        }
         write_json(out / "pretraining.json", {"recipe": recipe, "log": self.lines})
 
 
