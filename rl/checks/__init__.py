@@ -1,0 +1,1 @@
+"""What `worldcritic doctor` checks: environment, generator, its training, critic; each check is one plain function."""
