@@ -62,7 +62,8 @@ def _lines(chart: Chart) -> Any:
         axis.set_xlim(*chart.x_range)
     if chart.y_range:
         axis.set_ylim(*chart.y_range)
-    axis.legend(fontsize="small", frameon=False)
+    if len(chart.series) > 1:
+        axis.legend(fontsize="small", frameon=False)
     return figure
 
 

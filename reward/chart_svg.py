@@ -75,7 +75,7 @@ class _Axes:
         return "\n".join(lines)
 
     def _x_ticks(self) -> list[tuple[float, str]]:
-        """Whole numbers from the first on where the axis is long enough for them, else round fractions."""
+        """Return whole numbers where the axis is long enough for them, else round fractions."""
         first, last = self.x_ends
         about = max(2, (self.width - LEFT - RIGHT) // 45)
         if last - first >= 2 and float(first).is_integer():
@@ -84,8 +84,8 @@ class _Axes:
         else:
             step = round_step(last - first, min(about, 5))
         digits = max(0, -math.floor(math.log10(step) + 1e-9))
-        count = math.floor((last - first) / step + 1e-9)
-        return [(first + i * step, f"{first + i * step:.{digits}f}") for i in range(count + 1)]
+        ticks = range(math.ceil(first / step - 1e-9), math.floor(last / step + 1e-9) + 1)
+        return [(i * step, f"{i * step:.{digits}f}") for i in ticks]
 
 
 def _drawn(axes: _Axes, series: Series, i: int) -> list[str]:
@@ -115,7 +115,9 @@ def _drawn(axes: _Axes, series: Series, i: int) -> list[str]:
 
 
 def _legend(chart: Chart, width: int) -> tuple[list[str], int]:
-    """Return the entries, in as many rows as they need, and how many rows that are."""
+    """Return the entries, in as many rows as they need, and how many rows that are; none for one line alone."""
+    if len(chart.series) == 1:
+        return [], 1
     entries, x, row = [], LEFT + 0.0, 0
     for i, series in enumerate(chart.series):
         wide = 34 + _LETTER * len(series.name)

@@ -95,7 +95,7 @@ def main(config: Config) -> int:
     page = render(sections | {"title": config.title, "version": version("worldcritic"), "still": videos.still})
     write_atomic(config.out, page)
     save_run(config, config.out, inputs)
-    _say(config, sections, page)
+    _say(config, sections, page, len(charts) * len(config.plot_formats))
     return 0
 
 
@@ -191,7 +191,7 @@ def _plot(config: Config, charts: list[Chart | Bars], inputs: list[Path]) -> Non
     write_plots(charts, config.plots, config.plot_formats)
 
 
-def _say(config: Config, sections: dict[str, Any], page: str) -> None:
+def _say(config: Config, sections: dict[str, Any], page: str, plots: int) -> None:
     head = sections["head"]
     lines = [
         f"{head['videos']} videos of {head['prompts']} prompts, {len(sections['blocks'])} prompts shown in full",
@@ -200,6 +200,6 @@ def _say(config: Config, sections: dict[str, Any], page: str) -> None:
     if head["untrained"]:
         lines.append(f"WARNING: critic {head['critic']!r} was never trained: these scores mean nothing")
     if config.plots is not None:
-        lines.append(f"plots: {config.plots}")
+        lines.append(f"plots: {plots} files in {config.plots}")
     lines.append(f"page: {config.out} ({len(page.encode()) / 1e6:.1f} MB)")
     print("\n".join(lines), file=sys.stderr)

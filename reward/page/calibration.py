@@ -10,7 +10,7 @@ from reward.errors import InputError
 from reward.files import read_json
 
 FILE_NAME = "report.json"
-WHEN = {"before": "as the critic says it", "after": "calibrated, on held-out prompts"}
+WHEN = {"before": "before calibration", "after": "after, on held-out prompts"}
 _MEASURES = ("ece_width", "brier", "nll", "auroc")
 
 
@@ -67,7 +67,7 @@ def _line(line: Mapping[str, Any]) -> Line:
 def _chart(when: str, bins: Sequence[Mapping[str, Any]]) -> Chart:
     ends = [(each["share_interval"]["low"], each["share_interval"]["high"]) for each in bins]
     series = Series(
-        f"labels, 95% intervals: {WHEN[when]}",
+        "labels, 95% intervals",
         [float(each["mean_p"]) for each in bins],
         [float(each["share_yes"]) for each in bins],
         [_number(low) for low, _ in ends],
@@ -75,7 +75,7 @@ def _chart(when: str, bins: Sequence[Mapping[str, Any]]) -> Chart:
         bars=True,
         points=True,
     )
-    title, whole = f"reliability {when} calibration", (0.0, 1.0)
+    title, whole = f"reliability {WHEN[when]}", (0.0, 1.0)
     return Chart(
         f"reliability-{when}", title, "probability of Yes", "share of Yes", [series], whole, whole, diagonal=True
     )

@@ -107,8 +107,8 @@ class Curve:
 
     @property
     def last(self) -> CurvePoint:
-        """The greatest n that all prompts of the first point have; the gain that a headline may name."""
-        everywhere = [point for point in self.points if point.num_prompts == self.points[0].num_prompts]
+        """The greatest n of as many prompts as have two candidates; its gain is what a headline may name."""
+        everywhere = [point for point in self.points if point.num_prompts == self.points[1].num_prompts]
         return everywhere[-1]
 
 

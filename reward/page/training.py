@@ -72,11 +72,11 @@ def _charts(points: Sequence[Point], log: Sequence[Point]) -> list[Chart]:
         _series(log, "reward_mean", "train critic, rollouts", dashed=True),
     ]
     guarded = [_series(_relative(points, name), name, name) for name in _GUARDED]
-    others = [("drift", points, "drift", "mse(v, v_ref)"), ("loss", log, "loss", "loss")]
     charts = [
         _chart("training-reward", "rewards over training", "reward", rewards),
         _chart("training-guarded", "share of the value before training", "share", guarded),
-        *(_chart(f"training-{key}", title, title, [_series(rows, key, title)]) for title, rows, key, _ in others),
+        _chart("training-drift", "drift from the model before", "mse(v, v_ref)", [_series(points, "drift", "drift")]),
+        _chart("training-loss", "loss", "loss", [_series(log, "loss", "loss")]),
     ]
     return [chart for chart in charts if chart is not None]
 

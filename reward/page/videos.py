@@ -83,7 +83,10 @@ class Videos:
 
         with VideoReaders(workers, seconds) as readers, Progress(len(self._shown), "drawing stills") as progress:
             for path, clip in readers.stream(self._shown, FrameSampling(num_frames=3)):
-                self._stills[path] = _still(clip.frames[1]) if isinstance(clip, Clip) else Still(fault=str(clip))
+                if isinstance(clip, Clip):
+                    self._stills[path] = _still(clip.frames[1])
+                else:  # the page may be shown to others: our folders are not their business
+                    self._stills[path] = Still(fault=str(clip).replace(str(path), path.name))
                 progress.advance()
 
     def still(self, video: Video) -> Still:

@@ -32,11 +32,11 @@ class Failures:
 
 
 def worst_cases(found: Sequence[Scored], anchors: Mapping[str, int], videos: Videos, most: int) -> list[Worst]:
-    """Return the videos with the lowest rewards, lowest first."""
+    """Return the videos with the lowest rewards, lowest first, at most a third of all: the rest is not bad."""
     scored = sorted((each for each in found if each.row.scored), key=lambda each: (each.row.reward, each.row.video))
     return [
         Worst(each, videos.show(each.path, each.row.video), why_low(each.row), anchors.get(each.row.prompt_id))
-        for each in scored[:most]
+        for each in scored[: min(most, max(1, len(scored) // 3))]
     ]
 
 

@@ -207,7 +207,7 @@ def test_a_real_grpo_trainer_learns_from_it(tmp_path, tokenizer, caplog):
         args=GRPOConfig(
             output_dir=str(tmp_path / "out"), per_device_train_batch_size=4, num_generations=4, max_steps=1,
             max_completion_length=4, use_cpu=True, bf16=False, report_to="none", logging_steps=1, save_strategy="no",
-            beta=0.0, disable_tqdm=True, gradient_checkpointing=False,
+            beta=0.0, disable_tqdm=True, activation_checkpointing=False,
         ),
         train_dataset=Dataset.from_list([{"prompt": "write", "judged": "ball"}] * 4),
         processing_class=tokenizer,
