@@ -19,19 +19,17 @@ class Log:
         heal_jsonl(self.path)
         kept = [row for _, row in read_jsonl(self.path, "log") if row["step"] <= step] if self.path.exists() else []
         write_jsonl(self.path, kept)
-        self._file = self.path.open("ab")
         self._accelerator = accelerator
 
     def write(self, row: Mapping[str, float]) -> None:
         """Append a row; what is NaN is left out."""
         known = {name: value for name, value in row.items() if not math.isnan(value)}
-        self._file.write(dump_line(known).encode())
-        self._file.flush()
+        with self.path.open("ab") as file:
+            file.write(dump_line(known).encode())
         self._accelerator.log({name: value for name, value in known.items() if name != "step"}, step=int(row["step"]))
 
     def close(self) -> None:
-        """Finish both logs."""
-        self._file.close()
+        """Finish tensorboard's log."""
         for tracker in self._accelerator.trackers:
             tracker.finish()
 

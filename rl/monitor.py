@@ -90,9 +90,9 @@ def _plot(path: Path, points: Sequence[Point], alarmed: Mapping[int, Sequence[st
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(9, 7), layout="constrained")
+    figure = Figure(figsize=(9, 7))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(2, 2)
+    axes = figure.subplots(2, 2, gridspec_kw={"hspace": 0.35})
     rewards, guarded, drift, loss = axes.flat
     _line(rewards, points, "reward", "train critic, held-out prompts")
     _line(rewards, log, "reward_mean", "train critic, rollouts")
