@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
+from reward.answers import letters
 from reward.frontend import FrontEnd, Prefix
 from reward.packed import Asked, PackedBatch, pack_batch, soft_answer, text_answer
 from reward.prompts import Check, Prompt
 from reward.tokens import AnswerTokens
 from reward.video import Clip, FrameSampling
-from reward.wording import check_text, order_answer, order_text
-from toyworld.cells import HISTORY, cell_history, cell_words
+from reward.wording import NONE, ORDER, check_text, order_answer, order_text
+from toyworld.cells import HISTORY, cell_history, cell_words, moment_word
 from toyworld.clips import ToyClip, sample_clip
 from toyworld.lessons import (
     binding_lessons,
@@ -41,6 +42,8 @@ STAGES: tuple[Stage, ...] = ("align", "dense", "both")
 
 OPEN = "Look at the video and answer the question.\nQuestion: {question}\nAnswer in a few words."
 DESCRIBE = "Describe the video."
+EVENTS = ORDER.partition("Which")[0]
+"""How the question about the order begins, for others about the same list of events."""
 
 
 @dataclass(frozen=True)
@@ -147,8 +150,23 @@ class Lessons(IterableDataset[Example]):
         yield from self._further_checks(toy, measure(frames, world.seconds), rng)
         if toy.prompt.events:
             yield self._order(toy.prompt.events, clip.order)
-            if len(toy.prompt.events) > 1:
-                yield self._shuffled_order(toy, clip, rng)
+        if len(toy.prompt.events) > 1:
+            yield self._shuffled_order(toy, clip, rng)
+            yield from self._moments(toy, clip, rng)
+
+    def _moments(self, toy: ToyPrompt, clip: ToyClip, rng: np.random.Generator) -> Iterator[Asked]:
+        """Ask of the listed events when each begins and which of them is first: what an order is made of."""
+        shuffled = [int(i) for i in rng.permutation(len(toy.prompt.events))]
+        events = tuple(toy.prompt.events[i] for i in shuffled)
+        starts = [clip.scene.event_starts[i] for i in shuffled]
+        listed = EVENTS.replace(
+            "{events}", "\n".join(f"{a}: {b}" for a, b in zip(letters(len(events)), events, strict=True))
+        )
+        times = " ".join("never" if math.isnan(start) else moment_word(start) for start in starts)
+        yield self._text(f"{listed}When does each of them begin?", f" {times}", 0.5)
+        known = [start for start in starts if not math.isnan(start)]
+        first = letters(len(events))[starts.index(min(known))] if known else NONE
+        yield self._text(f"{listed}Which of them happens first?", first, 0.8)
 
     def _frozen_checks(self, toy: ToyPrompt, facts: Facts, rng: np.random.Generator) -> Iterator[Asked]:
         """Ask the prompt's own questions about a clip in which nothing moves; the oracle answers."""
