@@ -23,6 +23,12 @@ SAMPLING: Mapping[str, Any] = MappingProxyType(
 Wan attends to the zeros behind a prompt. The tokenizer's `model_max_length` is the same number."""
 
 
+def sampling_defaults() -> dict[str, Any]:
+    """Return these settings under the names of sampling.json, which `worldcritic sample` reads in a folder."""
+    names = {"num_inference_steps": "steps", "guidance_scale": "guidance"}
+    return {names.get(name, name): value for name, value in SAMPLING.items()} | {"fps": 8.0}
+
+
 def folder() -> Path:
     """Return the folder of the shipped pipeline, for `WanPipeline.from_pretrained`."""
     return Path(__file__).parent / "weights" / "generator"

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from reward.files import write_json
 from reward.progress import Progress
+from toyworld.generator import sampling_defaults
 from toyworld.generator_text import MAX_WORDS, build_text_encoder, build_tokenizer, train_reading
 from toyworld.generator_training import LatentClips, build_transformer, train_transformer
 from toyworld.repertoire import repertoire
@@ -26,6 +27,8 @@ STAGES = ("text", "vae", "latents", "transformer")
 LOG_EVERY = 50
 SHIFT = 2.0
 """Of the sampler's noise levels towards more noise."""
+LAST_LEVEL = 0.1
+"""At which the sampler's last step begins; by itself it would be near zero, and the step wasted."""
 MEASURED = 512
 """Clips over which the latents' mean and deviation are taken."""
 ENCODED_AT_ONCE = 64
@@ -43,18 +46,22 @@ def assemble(tokenizer: Any, encoder: Any, vae: Any, transformer: Any) -> Any:
     """Return the parts as a stock WanPipeline."""
     from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
 
-    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT)
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=SHIFT, shift_terminal=LAST_LEVEL)
     pipeline = WanPipeline(tokenizer, encoder, vae, scheduler, transformer)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
 def save(pipeline: Any, out: Path, half: bool) -> None:
-    """Write the pipeline; the text encoder stays in float32, because transformers would read it back in half."""
+    """Write the pipeline and, in sampling.json, how it is to be sampled.
+
+    The text encoder stays in float32, because transformers would read it back in half.
+    """
     if half:
         pipeline.vae.half()
         pipeline.transformer.half()
     pipeline.save_pretrained(out)
+    write_json(out / "sampling.json", sampling_defaults())
 
 
 class Log:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from toyworld.generator import SAMPLING, folder
+from toyworld.generator import SAMPLING, folder, sampling_defaults
 from toyworld.grading import grade
 from toyworld.repertoire import WORLD, split
 
@@ -59,6 +59,14 @@ def test_guidance_follows_the_prompt_more_closely(pipeline):
     plain = np.mean([made.correct for made in sample(pipeline, known)])
     guided = np.mean([made.correct for made in sample(pipeline, known, guidance_scale=3.0)])
     assert guided > plain
+
+
+def test_its_folder_says_how_to_sample_it(pipeline):
+    assert json.loads((folder() / "sampling.json").read_text()) == sampling_defaults()
+    assert sampling_defaults()["fps"] == WORLD.fps
+    pipeline.scheduler.set_timesteps(SAMPLING["num_inference_steps"])
+    assert pipeline.scheduler.sigmas[0] == 1
+    assert pipeline.scheduler.sigmas[-2:].tolist() == pytest.approx([0.1, 0.0])
 
 
 def test_it_is_found_by_name():

@@ -42,6 +42,7 @@ def test_the_recipe_and_the_losses_stand_beside_it(trained):
     record = json.loads((trained / "first" / "training.json").read_text())
     assert record["recipe"]["vae_steps"] == 1
     assert list(record["stages"]) == ["text", "vae", "latents", "transformer"]
+    assert json.loads((trained / "first" / "sampling.json").read_text())["max_sequence_length"] == 16
     assert json.loads((trained / "first" / "training.json.run.json").read_text())["versions"]["torch"]
 
 
