@@ -60,6 +60,8 @@ def _lines(chart: Chart) -> Any:
     axis.grid(axis="y", color="0.9")
     if chart.x_range:
         axis.set_xlim(*chart.x_range)
+    else:
+        axis.xaxis.get_major_locator().set_params(integer=True)  # candidates, steps
     if chart.y_range:
         axis.set_ylim(*chart.y_range)
     if len(chart.series) > 1:

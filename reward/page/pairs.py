@@ -10,6 +10,7 @@ from reward.files import read_json
 from reward.page.leaderboard import LABELS
 from reward.page.videos import Video, Videos
 from reward.preference_pairs import PreferencePair, load_pairs
+from reward.statistics import Interval
 
 FILE_NAME = "report.json"
 
@@ -21,8 +22,7 @@ class Gain:
     label: str
     pairs: int
     mean: float
-    low: float | None
-    high: float | None
+    interval: Interval
     worse: float
 
 
@@ -71,8 +71,8 @@ def load_pairs_section(folder: Path, videos: Videos, most: int) -> PairsSection:
 
 
 def _gain(label: str, each: Mapping[str, Any]) -> Gain:
-    interval = each["interval"]
-    return Gain(label, int(each["pairs"]), float(each["mean"]), interval["low"], interval["high"], float(each["worse"]))
+    interval = Interval(each["interval"]["low"], each["interval"]["high"])
+    return Gain(label, int(each["pairs"]), float(each["mean"]), interval, float(each["worse"]))
 
 
 def _spread(pairs: Sequence[PreferencePair], most: int) -> list[PreferencePair]:

@@ -74,6 +74,9 @@ def percent(value: float | None) -> str:
     return "–" if value is None or not math.isfinite(value) else f"{value:.0%}"
 
 
-def interval(value: Interval) -> str:
-    """Return an interval's ends, or a dash."""
-    return "–" if value.low is None or value.high is None else f"{value.low:.3f} to {value.high:.3f}"
+def interval(value: Interval, change: bool = False) -> str:
+    """Return an interval's ends, with their signs for a `change`; a dash where there is none."""
+    if value.low is None or value.high is None:
+        return "–"
+    shown = signed if change else number
+    return f"{shown(value.low, 3)} to {shown(value.high, 3)}"

@@ -11,6 +11,9 @@ from reward.files import inside, read_jsonl
 from reward.prompts import Prompt
 from reward.scores import ScoreRow, load_scores, refuse_mixed_critics
 
+ALL = "all videos"
+"""What stands for the generator where there is one score file and nothing says who made its videos."""
+
 
 @dataclass(frozen=True)
 class Scored:
@@ -24,7 +27,7 @@ class Scored:
 def load_scored(
     files: Sequence[Path], names: Sequence[str], videos: Path | None, manifest: Path | None
 ) -> list[Scored]:
-    """Read score files; a file's rows belong to the generator that `names` gives it, by default the file's own name.
+    """Read score files; a file's rows belong to the generator that `names` gives it, or that its file name does.
 
     `manifest`, as `worldcritic score` takes it, names the generator of single videos. `videos` stands in for the
     folders that the files' run records name. Raises InputError for faulty rows, for files of two critics, for a path
@@ -32,7 +35,7 @@ def load_scored(
     """
     if names and len(names) != len(files):
         raise InputError(f"--names gives {len(names)} names for {len(files)} score files")
-    labels = list(names) or _labels(files)
+    labels = list(names) or (_labels(files) if len(files) > 1 or manifest else [ALL])
     if len(set(labels)) != len(labels):
         raise InputError(f"two score files have the same name: {', '.join(labels)}; give --names")
     by_video = _generators(manifest)

@@ -40,10 +40,13 @@ def load_training(run: Path) -> TrainingSection:
     """Read a run's folder; InputError where it holds neither measurements nor a log, or something else."""
     existing(run, "training run")
     measured, log = run / MEASURED, run / LOG
-    if not measured.exists() and not log.exists():
-        raise InputError(f"--training {run} holds no {MEASURED} and no {LOG}; name the --out folder of a training run")
     record = read_json(measured, "training record") if measured.exists() else {}
     rows = [row for _, row in read_jsonl(log, "training log")] if log.exists() else []
+    if not rows and (not isinstance(record, dict) or not record.get("points")):
+        raise InputError(
+            f"--training {run} holds no measurements in {MEASURED} and no rows in {LOG}; "
+            "name the --out folder of dpo, rwr or nft"
+        )
     try:
         points = [point for point in record.get("points", ()) if int(point["step"]) >= 0]
         steps = max((int(each["step"]) for each in (*points, *rows)), default=0)

@@ -49,7 +49,8 @@ def why_low(row: ScoreRow) -> list[str]:
     low = sorted((check for check in row.questions if check.p_yes < 0.5), key=lambda check: check.p_yes)
     reasons += [f"{LABELS[check.dimension]}, {check.p_yes:.2f}: {check.question}" for check in low[:_QUESTIONS]]
     if len(low) > _QUESTIONS:
-        reasons.append(f"and {len(low) - _QUESTIONS} more questions below 0.5")
+        more = len(low) - _QUESTIONS
+        reasons.append(f"and {more} more question{'s' * (more > 1)} below 0.5")
     return reasons
 
 

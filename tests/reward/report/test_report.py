@@ -229,7 +229,8 @@ def test_copied_videos_travel_with_the_page(everything, tmp_path):
     [
         ({}, ["--before", "x.jsonl"], "--before and --after go together"),
         ({}, ["--names", "a", "b"], "--names gives 2 names for 1 score files"),
-        ({}, ["--training", "."], "holds no training.json and no log.jsonl"),
+        ({}, ["--training", "."], "holds no measurements in training.json and no rows in log.jsonl"),
+        ({}, ["--training", "critic"], "holds no measurements"),
         ({}, ["--calibration", "broken.json"], "not a report of `worldcritic calibrate`"),
         ({}, ["--pairs", "nowhere"], "folder of pairs nowhere does not exist"),
         ({"video": "../x.mp4"}, [], "leaves the folder"),
@@ -243,6 +244,8 @@ def test_bad_input_is_refused_before_anything_is_written(
 ):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "broken.json").write_text('{"table": 3}')
+    (tmp_path / "critic").mkdir()
+    (tmp_path / "critic" / "training.json").write_text('{"prompts": []}')  # what SFT leaves beside a critic
     first = json.loads(everything.ltx.read_text().splitlines()[0]) | change
     (tmp_path / "s.jsonl").write_text(json.dumps(first) + "\n")
     assert main(["report", "--scores", "s.jsonl", "--out", "r.html", *options]) == 2
