@@ -102,7 +102,7 @@ def attempt(run: Callable[[], Outcome]) -> Outcome:
     try:
         return run()
     except WorldcriticError as error:
-        return failed(_one_line(error), "see the message")
+        return failed(_one_line(error), advice="")  # the message says what to do
     except ImportError as error:
         return failed(_one_line(error), NEEDS_TEXT)
     except Exception as error:

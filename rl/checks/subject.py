@@ -52,7 +52,7 @@ class Subject:
         """Whether the transformer computes in float32, so that what should be equal is."""
         return bool(self.generator.pipe.transformer.dtype == torch.float32)
 
-    def tolerance(self, like: Tensor, exact: float = 0.0) -> float:
+    def tolerance(self, like: Tensor, exact: float) -> float:
         """Return how far apart two computations of `like` may be: `exact` in float32, a rounding below that."""
         return exact if self.precise else HALF * float(like.abs().max())
 

@@ -39,7 +39,7 @@ def fresh_adapter(subject: Subject) -> Outcome:
     with subject.adapter(), torch.no_grad():
         return at_most(
             apart(subject.predict(), subject.base),
-            subject.tolerance(subject.base),
+            0.0,
             "the adapter is not zero at the start: use peft's default init_lora_weights",
         )
 
@@ -51,10 +51,9 @@ def dpo_at_start(subject: Subject) -> Outcome:
         with subject.generator.reference():
             reference = error(subject.predict(), subject.target)
         loss, metrics = dpo_loss(policy[:1], policy[1:], reference[:1], reference[1:], beta=_BETA)
-    bar = 1e-6 if subject.precise else 1e-2
     outcome = at_most(
         abs(float(loss) - math.log(2)),
-        bar,
+        1e-6,
         "policy and reference differ before any training: see the two lines around this one",
     )
     return named(outcome, f"loss {float(loss):.6f}, accuracy {float(metrics['implicit_accuracy']):g}: ")
@@ -70,9 +69,9 @@ def reference_is_base(subject: Subject) -> Outcome:
     effect = apart(before, subject.base)
     if not effect > 0:
         return failed("the adapter has no effect when it is on", _targets(subject))
-    if apart(after, before) > subject.tolerance(subject.base):
+    if apart(after, before) > 0:
         return failed("the adapter is not the same when it is switched on again", "report this")
-    outcome = at_most(off, subject.tolerance(subject.base), "the reference is not the base: do not train")
+    outcome = at_most(off, 0.0, "the reference is not the base: do not train")
     return named(outcome, f"effect {effect:.3g} on; off: ")
 
 
@@ -113,7 +112,10 @@ def checkpointing(subject: Subject) -> Outcome:
 
 
 def lora_round_trip(subject: Subject) -> Outcome:
-    """Check that a saved adapter does in the stock pipeline what it did here; its alpha is not its rank."""
+    """Check that a saved adapter does in the stock pipeline what it did here.
+
+    Its alpha is twice its rank, so that a lost alpha leaves half of its effect, which no rounding does.
+    """
     pipe, transformers = subject.generator.pipe, subject.generator.transformers
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
         with subject.trained_adapter():
@@ -127,12 +129,12 @@ def lora_round_trip(subject: Subject) -> Outcome:
             loaded = subject.predict()
         finally:
             subject.take_off()
-    effect = apart(trained, subject.base)
-    share = apart(loaded, trained) / effect if effect else math.nan
-    if left > subject.tolerance(subject.base):
+    effect = float((trained - subject.base).norm())
+    share = float((loaded - trained).norm()) / effect if effect else math.nan
+    if left > 0:
         return failed(f"taken off, the adapter still changes predictions by {left:.3g}", "report this")
     advice = "the stock pipeline makes something else of the file: look for alpha in its metadata, and for missing keys"
-    outcome = at_most(share, 1e-3 if subject.precise else 0.1, advice, "differs by a share of its effect of")
+    outcome = at_most(share, 1e-3 if subject.precise else 0.3, advice, "differs by a share of its effect of")
     return named(outcome, f"r {RANK}, alpha {ALPHA}: ")
 
 
