@@ -30,12 +30,17 @@ def add(
         for name, transformer in transformers.items():
             if _has_adapter(transformer):
                 raise InputError(f"{name} already has an adapter; load the generator afresh")
-            config = LoraConfig(target_modules=targets, **options)
-            try:
-                transformer.add_adapter(config, adapter_name=NAME)
-            except ValueError as error:
-                raise InputError(f"LoRA targets {', '.join(targets)}: {' '.join(str(error).split())[:200]}") from None
+            _check_targets(transformer, targets)
+            transformer.add_adapter(LoraConfig(target_modules=targets, **options), adapter_name=NAME)
     return _prepared(transformers)
+
+
+def _check_targets(transformer: torch.nn.Module, targets: list[str]) -> None:
+    """Raise InputError for a target that names no linear layer; peft would pass over it silently."""
+    linear = [name for name, module in transformer.named_modules() if isinstance(module, torch.nn.Linear)]
+    for target in targets:
+        if not any(name == target or name.endswith(f".{target}") for name in linear):
+            raise InputError(f"LoRA target {target!r} is no linear layer of the transformer; one is {linear[-1]!r}")
 
 
 @contextmanager

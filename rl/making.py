@@ -39,16 +39,13 @@ def make(generator: "Generator", writer: StoreWriter, todo: Sequence[Job], batch
     conditions = _conditions(generator, writer.path, todo)
     failed = 0
     with Progress(len(todo), "sampling") as progress:
-        for jobs, latents in _batches(generator, todo, conditions, batch_size):
-            frames = generator.decode(latents)
-            for i, job in enumerate(jobs):
-                if latents[i].isfinite().all():
-                    prompt = job.prompt.id, job.prompt.text
-                    writer.add(prompt, job.candidate, job.seed, (latents[i], frames[i]))
-                else:
-                    failed += 1
-                    print(f"{job.prompt.id}/{job.candidate:04d}: latents are not finite; no clip", file=sys.stderr)
-                progress.advance()
+        for job, clip in _clips(generator, todo, conditions, batch_size):
+            if clip is not None:
+                writer.add((job.prompt.id, job.prompt.text), job.candidate, job.seed, clip)
+            else:
+                failed += 1
+                print(f"{job.prompt.id}/{job.candidate:04d}: latents are not finite; no clip", file=sys.stderr)
+            progress.advance()
     return failed
 
 
@@ -64,10 +61,13 @@ def _conditions(generator: "Generator", path: Path, todo: Sequence[Job]) -> dict
     return {identifier: load_condition(path, identifier) for identifier in prompts}
 
 
-def _batches(
+def _clips(
     generator: "Generator", todo: Sequence[Job], conditions: Mapping[str, Any], batch_size: int
-) -> Iterator[tuple[Sequence[Job], Any]]:
-    """Yield clips and their latents, in batches that are halved when memory does not suffice."""
+) -> Iterator[tuple[Job, Any]]:
+    """Yield each job with its latents and frames, None where the latents are no numbers.
+
+    Batches are halved when memory does not suffice.
+    """
     import torch
 
     start = 0
@@ -75,6 +75,8 @@ def _batches(
         jobs = todo[start : start + batch_size]
         try:
             latents = generator.sample([conditions[job.prompt.id] for job in jobs], [job.seed for job in jobs])
+            finite = [i for i in range(len(jobs)) if latents[i].isfinite().all()]
+            frames: Any = generator.decode(latents[finite]) if finite else ()
         except torch.OutOfMemoryError:
             if batch_size == 1:
                 raise SamplingError("out of memory for a single clip; make it smaller or shorter") from None
@@ -82,5 +84,6 @@ def _batches(
             batch_size //= 2
             print(f"out of memory: {batch_size} clips at once from here on", file=sys.stderr)
             continue
-        yield jobs, latents
+        clips = dict(zip(finite, zip(latents[finite], frames, strict=True), strict=True))
+        yield from ((job, clips.get(i)) for i, job in enumerate(jobs))
         start += len(jobs)

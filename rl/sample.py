@@ -234,7 +234,7 @@ def _agree(config: Config, header: store.Header) -> None:
     there, here = _identity(store.read_header(config.out)), _identity(header)
     there["lora"], here["lora"] = (each["lora"] and each["lora"]["sha256"] for each in (there, here))
     there.pop("generator"), here.pop("generator")  # a path may change, the fingerprint may not
-    there, here = ({**each, **each.pop("sampling")} for each in (there, here))
+    there, here = (each.pop("sampling") | each for each in (there, here))
     for key, now in here.items():
         if there[key] != now:
             raise InputError(
