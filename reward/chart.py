@@ -67,6 +67,11 @@ class Chart:
         return min(values), max(values)
 
     @property
+    def needs_legend(self) -> bool:
+        """Whether the lines' names say more than title and axis do."""
+        return any(each.name not in (self.title, self.y_label) for each in self.series)
+
+    @property
     def description(self) -> str:
         """What the chart shows in words, for those who do not see it: first and last value of every line."""
         lines = [f"{each.name} from {each.y[0]:.3g} to {each.y[-1]:.3g}" for each in self.series]

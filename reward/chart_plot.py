@@ -64,7 +64,7 @@ def _lines(chart: Chart) -> Any:
         axis.xaxis.get_major_locator().set_params(integer=True)  # candidates, steps
     if chart.y_range:
         axis.set_ylim(*chart.y_range)
-    if len(chart.series) > 1:
+    if chart.needs_legend:
         axis.legend(fontsize="small", frameon=False)
     return figure
 

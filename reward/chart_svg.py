@@ -58,13 +58,12 @@ class _Axes:
     def frame(self, chart: Chart) -> str:
         right, floor = self.width - RIGHT, self.height - BOTTOM
         lines = [f'<text class="title" x="{LEFT}" y="20" font-size="14">{_escaped(chart.title)}</text>']
-        digits = max(0, -math.floor(math.log10(self.step) + 1e-9))
         low, high = self.y_ends
         for i in range(math.floor((high - low) / self.step + 1e-9) + 1):
             y = self.y(low + i * self.step)
             value = low + i * self.step
             lines.append(f'<line class="grid" x1="{LEFT}" y1="{y:.1f}" x2="{right}" y2="{y:.1f}" stroke="#ddd"/>')
-            lines.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{value:.{digits}f}</text>')
+            lines.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{self._shown(value)}</text>')
         for value, text in self._x_ticks():
             lines.append(f'<text x="{self.x(value):.1f}" y="{floor + 18}" text-anchor="middle">{text}</text>')
         middle = (self.top + floor) / 2
@@ -73,6 +72,13 @@ class _Axes:
         up = f'transform="translate(18 {middle:.0f}) rotate(-90)"'
         lines.append(f'<text {up} text-anchor="middle">{_escaped(chart.y_label)}</text>')
         return "\n".join(lines)
+
+    def _shown(self, value: float) -> str:
+        """Return a value of the y axis: small numbers with an exponent, for want of room."""
+        digits = max(0, -math.floor(math.log10(self.step) + 1e-9))
+        if digits > 3 and max(map(abs, self.y_ends)) < 100 * self.step:
+            return f"{round(value / self.step) * self.step:.2g}"
+        return f"{value:.{digits}f}"
 
     def _x_ticks(self) -> list[tuple[float, str]]:
         """Return whole numbers where the axis is long enough for them, else round fractions."""
@@ -115,8 +121,8 @@ def _drawn(axes: _Axes, series: Series, i: int) -> list[str]:
 
 
 def _legend(chart: Chart, width: int) -> tuple[list[str], int]:
-    """Return the entries, in as many rows as they need, and how many rows that are; none for one line alone."""
-    if len(chart.series) == 1:
+    """Return the entries, in as many rows as they need, and how many rows that are."""
+    if not chart.needs_legend:
         return [], 1
     entries, x, row = [], LEFT + 0.0, 0
     for i, series in enumerate(chart.series):

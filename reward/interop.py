@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from reward.arrays import clip_from_frames, frames, uint8_videos
 from reward.errors import CriticError, InputError, VideoError
 from reward.files import inside
 from reward.prompts import Prompt, with_generic_questions
@@ -26,8 +27,6 @@ from reward.prompts import Prompt, with_generic_questions
 if TYPE_CHECKING:
     from reward.model import Reward, RewardModel
     from reward.video import Clip
-
-Frames = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -90,7 +89,7 @@ class RewardFunction:
         outcomes = [Outcome(None, clip if isinstance(clip, str) else None) for clip in clips]
         for i, outcome in zip(good, judged, strict=True):
             outcomes[i] = outcome
-        self._refuse_missing(outcomes)
+        self.refuse_missing(outcomes)
         return outcomes
 
     def prompt(self, given: Prompt | str) -> Prompt:
@@ -108,7 +107,7 @@ class RewardFunction:
         if isinstance(video, Clip):
             return video
         if not isinstance(video, str | Path):
-            return self._from_frames(_frames(video, where))
+            return clip_from_frames(frames(video, where), self.fps, self.model.critic.sampling)
         path = Path(video) if self.root is None else inside(self.root, str(video), where)
         if not path.is_file():
             return f"video {path} does not exist"
@@ -117,14 +116,8 @@ class RewardFunction:
         except VideoError as error:
             return str(error)
 
-    def _from_frames(self, frames: Frames) -> "Clip":
-        from reward.video import Clip
-
-        times = np.arange(len(frames)) / self.fps
-        indices = self.model.critic.sampling.choose(times, 0.0)
-        return Clip(frames[indices], times[indices], indices, len(frames) / self.fps, self.fps, len(frames))
-
-    def _refuse_missing(self, outcomes: Sequence[Outcome]) -> None:
+    def refuse_missing(self, outcomes: Sequence[Outcome]) -> None:
+        """Raise MissingRewardError for the first outcome without a reward, if `missing` asks for that."""
         if self.missing == "raise":
             for i, outcome in enumerate(outcomes):
                 if outcome.reason is not None:
@@ -171,17 +164,13 @@ def flow_grpo_reward(
     """
 
     def score(images: Any, prompts: Sequence[str], metadata: Any) -> tuple[npt.NDArray[np.float64], dict[str, Any]]:
-        clips = _channels_last(images)
-        numbers = np.isfinite(clips).reshape(len(clips), -1).all(axis=1)
-        frames = (
-            clips if clips.dtype == np.uint8 else (np.nan_to_num(clips) * 255).round().clip(0, 255).astype(np.uint8)
-        )
+        made, numbers = uint8_videos(images)
         asked = [_prompt_id(metadata, i, reward.known) or text for i, text in enumerate(prompts)]
         outcomes = [
             outcome if number else Outcome(None, "the frames hold values that are no finite numbers")
-            for outcome, number in zip(reward.judge(list(frames), asked), numbers, strict=True)
+            for outcome, number in zip(reward.judge(list(made), asked), numbers, strict=True)
         ]
-        reward._refuse_missing(outcomes)
+        reward.refuse_missing(outcomes)
         names = dict.fromkeys(name for each in outcomes if each.reward for name in each.reward.dimensions)
         by_name = {
             name: np.array([each.reward.dimensions[name] if each.reward else math.nan for each in outcomes])
@@ -210,36 +199,6 @@ def _why_missing(reward: "Reward") -> str | None:
     if not math.isnan(reward.scalar):
         return None
     return "; ".join(reward.unanswered) or "the prompt asks nothing"
-
-
-def _frames(video: Any, where: str) -> Frames:
-    """Return frames (T, H, W, 3) uint8 of an array or a tensor."""
-    array = _array(video, where)
-    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[3] != 3 or not array.size:
-        raise InputError(f"{where}: frames are uint8 (T, H, W, 3) with T of 1 or more, got {array.dtype} {array.shape}")
-    return array
-
-
-def _array(value: Any, where: str) -> npt.NDArray[Any]:
-    if hasattr(value, "detach"):  # a torch tensor, without importing torch
-        value = value.detach().cpu()
-        value = (value.float() if value.is_floating_point() else value).numpy()
-    if not isinstance(value, np.ndarray):
-        raise InputError(f"{where}: a video is a path, a Clip, an array or a tensor, got {type(value).__name__}")
-    return value
-
-
-def _channels_last(images: Any) -> npt.NDArray[Any]:
-    """Return flow_grpo's videos as (B, T, H, W, 3), floats in [0, 1] or uint8."""
-    array = _array(images, "images")
-    if array.ndim == 5 and np.issubdtype(array.dtype, np.floating) and array.shape[2] == 3:
-        return array.transpose(0, 1, 3, 4, 2)
-    if array.ndim == 5 and array.dtype == np.uint8 and array.shape[4] == 3:
-        return array
-    raise InputError(
-        "images: videos are floats (B, T, 3, H, W) in [0, 1] or uint8 (B, T, H, W, 3), "
-        f"got {array.dtype} {array.shape}; single images have no events to judge"
-    )
 
 
 def _prompt_id(metadata: Any, i: int, known: Mapping[str, Prompt]) -> str | None:

@@ -77,16 +77,26 @@ def _charts(points: Sequence[Point], log: Sequence[Point]) -> list[Chart]:
     guarded = [_series(_relative(points, name), name, name) for name in _GUARDED]
     charts = [
         _chart("training-reward", "rewards over training", "reward", rewards),
-        _chart("training-guarded", "share of the value before training", "share", guarded),
-        _chart("training-drift", "drift from the model before", "mse(v, v_ref)", [_series(points, "drift", "drift")]),
+        _chart("training-guarded", "share of the value before training", "share", guarded, from_zero=True),
+        _chart(
+            "training-drift",
+            "drift from the model before",
+            "mse(v, v_ref)",
+            [_series(points, "drift", "mse(v, v_ref)")],
+        ),
         _chart("training-loss", "loss", "loss", [_series(log, "loss", "loss")]),
     ]
     return [chart for chart in charts if chart is not None]
 
 
-def _chart(name: str, title: str, y_label: str, series: Sequence[Series | None]) -> Chart | None:
+def _chart(
+    name: str, title: str, y_label: str, series: Sequence[Series | None], from_zero: bool = False
+) -> Chart | None:
     known = [each for each in series if each is not None]
-    return Chart(name, title, "optimiser steps", y_label, known) if known else None
+    if not known:
+        return None
+    top = max(y for each in known for y in each.y)
+    return Chart(name, title, "optimiser steps", y_label, known, y_range=(0.0, 1.1 * top) if from_zero else None)
 
 
 def _series(

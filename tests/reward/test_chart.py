@@ -54,6 +54,18 @@ def test_legends_wrap_and_make_room():
     assert top == 110
 
 
+def test_small_values_have_short_labels():
+    marks = texts(drawn(Series("drift", [0, 1], [0.0, 1.2e-5])))
+    assert {"0", "5e-06", "1e-05", "1.5e-05"} <= set(marks)
+    close = texts(drawn(Series("loss", [0, 1], [0.69312, 0.69315])))
+    assert "0.69312" in close
+
+
+def test_a_line_that_the_title_names_needs_no_legend():
+    assert texts(drawn(Series("title", [0, 1], [0, 1]))).count("title") == 1
+    assert "judge" in texts(drawn(Series("judge", [0, 1], [0, 1])))
+
+
 def test_one_value_and_equal_values_are_drawn():
     for series in (Series("a", [3], [0.5]), Series("a", [1, 2], [0.5, 0.5]), Series("a", [1, 2], [0.0, 0.0])):
         root = drawn(series)
