@@ -42,7 +42,13 @@ half_silent = make(silent_on_blue)
 half_flat = make(flat_on_blue)
 """
 NAMES = ("likes_red", "hates_red", "silent", "half_silent", "half_flat")
-PROMPTS = "a red ball falls\na blue square rises\n"
+PROMPTS = "".join(
+    json.dumps(
+        {"prompt_id": f"p{i}", "prompt": text, "checks": [{"dimension": "mechanics", "question": f"Is it {text}?"}]}
+    )
+    + "\n"
+    for i, text in enumerate(("a red ball falls", "a blue square rises"), 1)
+)
 HELD_OUT = "a green ball rises\nthe camera moves left\n"
 
 
@@ -58,13 +64,13 @@ def install_critics(folder):
 
 
 def make_rollouts(folder, name="wan", num=6):
-    """Sample a tiny generator, score by redness, mine pairs: generator, p.txt, h.txt, rollouts, scores.jsonl, pairs."""
-    (folder / "p.txt").write_text(PROMPTS)
+    """Sample a tiny generator, score by redness, mine pairs; all into `folder`."""
+    (folder / "p.jsonl").write_text(PROMPTS)
     (folder / "h.txt").write_text(HELD_OUT)
     save_tiny(name, folder / "generator")
-    run("sample", "--generator", folder / "generator", "--prompts", folder / "p.txt", "--out", folder / "rollouts",
+    run("sample", "--generator", folder / "generator", "--prompts", folder / "p.jsonl", "--out", folder / "rollouts",
         "--num", num, "--batch_size", 8, "--device", "cpu")  # fmt: skip
-    run("score", "--critic", "likes_red", "--prompts", folder / "p.txt", "--videos", folder / "rollouts",
+    run("score", "--critic", "likes_red", "--prompts", folder / "p.jsonl", "--videos", folder / "rollouts",
         "--out", folder / "scores.jsonl", "--workers", 1)  # fmt: skip
     run("mine", "--scores", folder / "scores.jsonl", "--videos", folder / "rollouts", "--out", folder / "pairs",
         "--rule", "scalar", "--tie_band", "0", "--min_probability", "0.5", "--max_uses", 1)  # fmt: skip
@@ -85,7 +91,7 @@ def train(verb, data, out, *more):
     own = {
         "dpo": ["--rollouts", data / "rollouts", "--pairs", data / "pairs"],
         "rwr": ["--rollouts", data / "rollouts", "--scores", data / "scores.jsonl", "--least_std", "1e-4"],
-        "nft": ["--prompts", data / "p.txt", "--critic", "likes_red", "--groups", 2, "--group_size", 4,
+        "nft": ["--prompts", data / "p.jsonl", "--critic", "likes_red", "--groups", 2, "--group_size", 4,
                 "--least_std", "1e-4"],
     }[verb]  # fmt: skip
     common = ["--generator", data / "generator", "--out", out, "--device", "cpu", "--report_to", "none"]

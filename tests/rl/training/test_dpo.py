@@ -116,7 +116,7 @@ def test_a_loss_that_is_no_number_stops_and_names_the_batch(data, tools, tmp_pat
     assert code == 1
     error = capsys.readouterr().err
     assert "of step 2 is nan" in error or "of step 2 is inf" in error
-    assert "p00001 (p00001/" in error or "gradient of step" in error
+    assert "p1 (p1/" in error or "gradient of step" in error
 
 
 def test_a_dry_run_counts_tries_and_writes_nothing(data, tools, tmp_path, capsys):
