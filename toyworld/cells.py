@@ -34,8 +34,9 @@ CELL_WORDS = (
 """What a cell may show: colours, nouns, where the thing in it moves, flattened, unlit, its column, who covers whom."""
 
 HISTORY = (
-    *(f"began in eighth {i}" for i in range(MOMENTS)),
-    *(f"acts in eighth {i}" for i in range(MOMENTS)),
+    *(f"stood first in eighth {i} of the picture" for i in range(MOMENTS)),
+    *(f"began its act in eighth {i} of the clip" for i in range(MOMENTS)),
+    *(f"acted last by going {word}" for word in DIRECTION_WORDS),
     "changed colour",
     "gone",
     "passed in front",
@@ -45,6 +46,8 @@ HISTORY = (
 
 SEEN = 0.1
 """A cell shows a thing that covers this share of it."""
+PAUSE = 0.01
+"""Shortest time between two acts of a thing, as a share of the clip."""
 MOVING = 0.012
 """Travel in picture widths from one sampled frame to the next that counts as moving."""
 
@@ -74,7 +77,8 @@ def cell_words(world: World, clip: ToyClip, layers: Layers, frames: Sequence[int
 def cell_history(world: World, clip: ToyClip, layers: Layers, frames: Sequence[int], grid: int) -> Array:
     """Return which of HISTORY holds for what each cell shows at the sampled `frames`, (frames, grid, grid, HISTORY).
 
-    "gone" stands in the cell where the centre of a vanished thing would be.
+    A thing's last act stays with it when it is over, so that every later cell tells when it began. "gone" stands in the
+    cell where the centre of a vanished thing would be.
     """
     cells = world.cells(layers, grid)[:, list(frames)]
     latents = world.latents(clip.scene, layers)
@@ -84,11 +88,7 @@ def cell_history(world: World, clip: ToyClip, layers: Layers, frames: Sequence[i
         pose = pose_at(actor, world.story_times)
         began = int(np.clip(latents.x[index, 0] * MOMENTS, 0, MOMENTS - 1))
         for k, frame in enumerate(frames):
-            facts = [began]
-            following = frames[min(k + 1, len(frames) - 1)]
-            recoloured = latents.colour[index, frame] != latents.colour[index, following]
-            if recoloured or _state(actor, pose, frame, following):
-                facts.append(MOMENTS + _moment(world.story_times[frame]))
+            facts = [began, *_last_act(actor, pose, float(world.story_times[frame]), frame)]
             if latents.colour[index, frame] != latents.colour[index, 0]:
                 facts.append(HISTORY.index("changed colour"))
             if index in overlaps and overlaps[index][1][: frame + 1].any():
@@ -98,6 +98,28 @@ def cell_history(world: World, clip: ToyClip, layers: Layers, frames: Sequence[i
             if world.story_times[frame] >= actor.vanishes and 0 <= x < 1 and 0 <= y < 1:
                 out[k, int(y * grid), int(x * grid), HISTORY.index("gone")] = 1
     return np.minimum(out, 1)
+
+
+def _last_act(actor: Actor, pose: Pose, now: float, frame: int) -> list[int]:
+    """Return the places in HISTORY of when the thing's last act began, and of the way it went.
+
+    Moves without a pause between them are one act, such as a fall and the bounces after it.
+    """
+    begun = [move for move in actor.moves if move.start <= now]
+    if 0 <= actor.lights <= now:
+        return [MOMENTS + _moment(actor.lights)]
+    if not begun:
+        return []
+    before = begun[-2] if len(begun) > 1 else actor
+    dx, dy = pose.x[frame] - before.x, pose.y[frame] - before.y
+    onset = begun[-1].start
+    for earlier in reversed(begun[:-1]):
+        onset = earlier.start if onset - earlier.end < PAUSE else onset
+    facts = [MOMENTS + _moment(onset)]
+    if max(abs(dx), abs(dy)) > MOVING:
+        way = ("right" if dx > 0 else "left") if abs(dx) > abs(dy) else ("down" if dy > 0 else "up")
+        facts.append(HISTORY.index(f"acted last by going {way}"))
+    return facts
 
 
 def moment_word(story_time: float) -> str:

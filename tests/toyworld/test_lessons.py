@@ -135,6 +135,9 @@ def test_histories_tell_where_things_began_when_they_act_and_what_they_became(cl
             latents = world.latents(clip.scene, layers)
             began = {int(np.clip(x * MOMENTS, 0, MOMENTS - 1)) for x in latents.x[:, 0]}
             assert {i for i in range(MOMENTS) if told[..., i].any()} <= began
+            starts = {int(m.start * MOMENTS) for a in clip.scene.actors for m in a.moves if m.start < 1}
+            starts |= {int(a.lights * MOMENTS) for a in clip.scene.actors if 0 <= a.lights < 1}
+            assert {i for i in range(MOMENTS) if told[..., MOMENTS + i].any()} <= starts
             changed = told[..., HISTORY.index("changed colour")].any(axis=(1, 2))
             times = [a.recolours[0] for a in clip.scene.actors if a.recolours]
             times += [a.lights for a in clip.scene.actors if np.isfinite(a.lights)]
@@ -144,7 +147,14 @@ def test_histories_tell_where_things_began_when_they_act_and_what_they_became(cl
             gone = told[..., HISTORY.index("gone")].any()
             assert gone <= any(np.isfinite(actor.vanishes) for actor in clip.scene.actors)
             found |= {name for i, name in enumerate(HISTORY) if told[..., i].any()}
-        assert found >= {"changed colour", "gone", "passed in front", "passed behind", "acts in eighth 0"}
+        assert found >= {
+            "changed colour",
+            "gone",
+            "passed in front",
+            "passed behind",
+            "began its act in eighth 0 of the clip",
+            "acted last by going left",
+        }
 
 
 def test_timing_lessons_name_the_eighth_in_which_an_event_begins(clips):
