@@ -3,8 +3,11 @@
 import contextlib
 import io
 import json
+import os
+import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -88,6 +91,21 @@ def run(*arguments):
 
 def train(verb, data, out, *more):
     """Run a training verb on `make_rollouts`' folder and return its exit code."""
+    return main(arguments(verb, data, out, *more))
+
+
+def launch(verb, data, out, *more):
+    """Do the same in two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "worldcritic"]
+    paths = os.pathsep.join([str(Path(__file__).parents[3]), *(path for path in sys.path if "critics" in path)])
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [*command, *arguments(verb, data, out, *more)], capture_output=True, text=True, check=False, env=environment
+    )
+
+
+def arguments(verb, data, out, *more):
+    """Return the command line of a small run."""
     own = {
         "dpo": ["--rollouts", data / "rollouts", "--pairs", data / "pairs"],
         "rwr": ["--rollouts", data / "rollouts", "--scores", data / "scores.jsonl", "--least_std", "1e-4"],
@@ -96,7 +114,7 @@ def train(verb, data, out, *more):
     }[verb]  # fmt: skip
     common = ["--generator", data / "generator", "--out", out, "--device", "cpu", "--report_to", "none"]
     small = ["--lora_r", 4, "--batch_size", 4, "--warmup", 0]
-    return main([str(each) for each in (verb, *common, *small, *own, *more)])
+    return [str(each) for each in (verb, *common, *small, *own, *more)]
 
 
 def log(out):
@@ -135,4 +153,4 @@ def data(made):
 @pytest.fixture(scope="session")
 def tools():
     """The functions above."""
-    return SimpleNamespace(run=run, train=train, log=log, lora=lora, make_rollouts=make_rollouts)
+    return SimpleNamespace(run=run, train=train, launch=launch, log=log, lora=lora, make_rollouts=make_rollouts)

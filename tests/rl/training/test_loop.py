@@ -127,3 +127,25 @@ def test_tensorboard_gets_the_log(data, tools, tmp_path):
     events = EventAccumulator(str(next((tmp_path / "out" / "worldcritic").glob("events*")).parent)).Reload()
     logged = [event.value for event in events.Scalars("loss")]
     assert logged == pytest.approx([row["loss"] for row in tools.log(tmp_path / "out")])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", VERBS)
+def test_two_processes_equal_one_with_twice_the_batch(data, tools, tmp_path, verb):
+    """The same positions, hence the same clips, noise and times; nft's groups are split between the processes."""
+    options = ["--steps", 3, "--lr", "1e-4", "--judge_prompts", data / "h.txt", "--judge_clips", 2]
+    options += ["--judge", "likes_red"]
+    assert tools.train(verb, data, tmp_path / "one", *options, "--batch_size", 4) == 0
+    done = tools.launch(verb, data, tmp_path / "two", *options, "--batch_size", 2)
+    assert done.returncode == 0, done.stderr
+    one, two = (tools.log(tmp_path / each) for each in ("one", "two"))
+    assert len(one) == len(two) == 3
+    if verb == "nft":  # each process learns from its own groups, in its own order: not the same batches
+        assert [row["reward_mean"] for row in one] == pytest.approx([row["reward_mean"] for row in two], abs=1e-5)
+    else:
+        for name in ("loss", "grad_norm"):
+            assert [row[name] for row in one] == pytest.approx([row[name] for row in two], rel=1e-3), name
+    points = [json.loads((tmp_path / each / "training.json").read_text())["points"] for each in ("one", "two")]
+    for name in ("motion", "judge", "diversity"):
+        one, two = ([point[name] for point in each] for each in points)
+        assert one == pytest.approx(two, rel=1e-3), name
