@@ -47,6 +47,10 @@ class Labelling:
     _writing: asyncio.Lock = field(default_factory=asyncio.Lock)
     _disk: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "journal"))
     """A thread of its own, so that no answer waits behind a video that is decoded."""
+    _open: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._open = asyncio.Semaphore(self.caller.limiter.most)
 
     def run(self, work: Sequence[Work]) -> None:
         """Ask everything; an error that ends the run leaves what was answered in the journal and is raised.
@@ -106,6 +110,11 @@ class Labelling:
         return True
 
     async def _ask(self, seen: Seen, prompt: Prompt, asked: Asked) -> None:
+        """Ask, and hold the place until the answer is on the disk: a kill loses no more calls than may run at once."""
+        async with self._open:
+            await self._asked(seen, prompt, asked)
+
+    async def _asked(self, seen: Seen, prompt: Prompt, asked: Asked) -> None:
         questions = [question for _, question in asked]
         try:
             replies = await self._paid(seen, prompt, questions)

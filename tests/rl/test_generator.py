@@ -213,6 +213,7 @@ def test_each_sample_goes_to_the_expert_of_its_time(loaded):
     generator = loaded("wan_a14b")
     conditions = generator.encode(PROMPTS) * 2
     times, noisy = torch.tensor([0.3, 0.95, 0.875, 0.874]), generator.noise([1, 2, 3, 4])
+    generator.predict(noisy, times, conditions)  # what is captured once per size is captured now
     calls = {name: [] for name in generator.transformers}
     hooks = [
         module.register_forward_pre_hook(
