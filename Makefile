@@ -16,12 +16,22 @@ setup: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,distill,rl,teacher]'
 	touch $@
 
+# The whole loop on the toy world: candidates, rewards, best of N, pairs, fine-tuning, and the oracle's verdict.
+HELDOUT := $(DEMO)/prompts/prompts-heldout.json
+TRAIN := $(DEMO)/prompts/prompts-train.json
 demo: setup
-	$(BIN)/worldcritic toyworld --out $(DEMO) --num 16 --candidates 4 --seed 0 --overwrite
-	$(BIN)/worldcritic score --critic toyworld --prompts $(DEMO)/prompts.json --videos $(DEMO)/videos --out $(DEMO)/scores.jsonl --overwrite
+	$(BIN)/python -m toyworld.repertoire --out $(DEMO)/prompts --overwrite
+	$(BIN)/worldcritic sample --generator toyworld --prompts $(TRAIN) --num 4 --batch_size 32 --out $(DEMO)/rollouts --overwrite
+	$(BIN)/worldcritic score --critic toyworld --prompts $(TRAIN) --videos $(DEMO)/rollouts --out $(DEMO)/scores.jsonl --overwrite
 	$(BIN)/worldcritic rank --scores $(DEMO)/scores.jsonl --out $(DEMO)/best.jsonl --overwrite
-	$(BIN)/worldcritic evaluate --scores $(DEMO)/scores.jsonl --prompts $(DEMO)/prompts.json --out $(DEMO)/report.json --overwrite
-	@echo; echo "videos: $(DEMO)/videos   scores: $(DEMO)/scores.jsonl   best of 4: $(DEMO)/best.jsonl   report: $(DEMO)/report.json"
+	$(BIN)/worldcritic mine --scores $(DEMO)/scores.jsonl --videos $(DEMO)/rollouts --out $(DEMO)/pairs --overwrite
+	$(BIN)/worldcritic nft --config configs/nft.yaml --prompts $(TRAIN) --judge_prompts $(HELDOUT) --steps 120 --out $(DEMO)/nft --overwrite
+	$(BIN)/worldcritic sample --generator toyworld --prompts $(HELDOUT) --num 4 --batch_size 32 --out $(DEMO)/before --overwrite
+	$(BIN)/worldcritic sample --generator toyworld --lora $(DEMO)/nft/last --prompts $(HELDOUT) --num 4 --batch_size 32 --out $(DEMO)/after --overwrite
+	for part in before after; do $(BIN)/worldcritic score --critic oracle --prompts $(HELDOUT) --videos $(DEMO)/$$part --out $(DEMO)/oracle-$$part.jsonl --overwrite; done
+	$(BIN)/worldcritic report --scores $(DEMO)/scores.jsonl --prompts $(TRAIN) --pairs $(DEMO)/pairs --training $(DEMO)/nft --before $(DEMO)/oracle-before.jsonl --after $(DEMO)/oracle-after.jsonl --out $(DEMO)/report.html --overwrite
+	for part in before after; do echo; echo "$$part fine-tuning, held-out prompts, by the oracle:"; $(BIN)/worldcritic evaluate --scores $(DEMO)/oracle-$$part.jsonl --prompts $(HELDOUT) --out $(DEMO)/oracle-$$part.json --overwrite; done
+	@echo; echo "page to look at: $(DEMO)/report.html   best of 4: $(DEMO)/best.jsonl   LoRA: $(DEMO)/nft/last"
 
 check: setup
 	$(BIN)/ruff format --check .
@@ -29,7 +39,7 @@ check: setup
 	$(BIN)/mypy
 
 test: check
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
 
 clean:
 	rm -rf .venv demo

@@ -26,6 +26,7 @@ from reward.prompts import Prompt
 from reward.video import Clip, FrameSampling, read_video, write_video
 from toyworld.draw import Drawn, draw
 from toyworld.perturb import Frames, add_noise, blur, halve, shift_hue
+from toyworld.repertoire import split
 from toyworld.stories import absent_check
 from toyworld.world import World
 
@@ -40,6 +41,12 @@ class Options:
     """Clips."""
     seed: int = 4000
     """Seed of the clips; the embedded critic is trained, chosen and calibrated on others."""
+    size: int = 64
+    """Width and height of the clips in pixels."""
+    frames: int = 16
+    """Frames of a clip."""
+    generated: int = 0
+    """Also judge so many clips per held-out prompt that the toy world's generator makes, against the oracle."""
     changes: bool = True
     """Also judge the clips after harmless changes."""
     threads: int = 1
@@ -118,10 +125,37 @@ def absent_share(model: RewardModel, drawn: list[Drawn], clips: list[Clip]) -> d
     return {name: float(np.mean(each)) for name, each in sorted(said_yes.items())}
 
 
+def judge_generated(model: RewardModel, num: int) -> dict[str, float]:
+    """Return the agreement with the oracle on clips of the generator's held-out prompts, where the oracle can tell."""
+    from rl.clips import score_clips
+    from rl.generator import Generator
+
+    generator = Generator.load("toyworld", device="cpu", dtype="float32")
+    oracle = RewardModel.from_pretrained("oracle", gates=False)
+    prompts = [known.toy_prompt.prompt for known in split("heldout")]
+    conditions = generator.encode([prompt.text for prompt in prompts])
+    outcome = Outcome(defaultdict(list), [], [], 0.0)
+    for number in range(num):
+        seeds = [7_000_000 + 1000 * i + number for i in range(len(prompts))]
+        videos = list(generator.decode(generator.sample(conditions, seeds)))
+        started = time.perf_counter()
+        rewards = score_clips(model, videos, prompts, generator.sampling.fps)
+        outcome.seconds += (time.perf_counter() - started) / len(prompts) / num
+        for prompt, reward, so in zip(prompts, rewards, score_clips(oracle, videos, prompts, 8.0), strict=True):
+            if so.order is not None and so.order.answer_mass:
+                outcome.right["order"].append(reward.order.best == so.order.best)
+            for check, answer, true in zip(prompt.checks, reward.answers, so.answers, strict=True):
+                if true.answer_mass:
+                    outcome.right[check.dimension].append((answer.p_yes >= 0.5) == (true.p_yes >= 0.5))
+                    outcome.p_yes.append(answer.p_yes)
+                    outcome.truth.append(true.p_yes >= 0.5)
+    return outcome.row()
+
+
 def main(options: Options) -> None:
     torch.set_num_threads(options.threads)
     model = RewardModel.from_pretrained(options.critic, device="cpu", gates=False)
-    world = World()
+    world = World(size=options.size, frames=options.frames)
     drawn = list(draw(options.num, options.seed))
     report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
@@ -136,6 +170,8 @@ def main(options: Options) -> None:
     again = judge(model, drawn[:40], clips[:40], lambda frames: frames).p_yes
     same = judge(model, drawn[:40], clips[:40], lambda frames: frames).p_yes == again
     absent = absent_share(model, drawn, clips)
+    if options.generated:
+        report["generated"] = judge_generated(model, options.generated)
     columns = list(report["as decoded"])
     print("| change | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 1))
     for name, row in report.items():

@@ -50,7 +50,7 @@ class Recipe:
 
     align: int = 500
     dense: int = 600
-    both: int = 3000
+    both: int = 4000
     seed: int = 0
     batch: int = 8
     lr: float = 2e-3

@@ -1,25 +1,42 @@
 #!/usr/bin/env bash
-# Train a critic of the toy world from nothing, with the project's own commands, into toy-critic/. SEED chooses
-# another one of it. The finished critic is toy-critic/run/critic. Of these commands toyworld, label and dataset have been
-# run as they stand here, the others only on smaller data: the base still needs a better recipe, and no critic ships yet.
+# Train a critic of the toy world from nothing, with the project's own commands, into toy-critic/. SEED chooses another
+# one of it, GENERATOR another maker of clips. The finished critic is toy-critic/run/critic.
+#
+# How the critic that ships was made, 2026-11-24: by these commands, but its base in a chain of four runs while the
+# curriculum still changed: 3,000 steps of the curriculum of commit be49177, then with --begin_from 750 steps of 25230c4,
+# 400 of 379a04d and 850 of 21bf256 (learning rate 1e-3, each with a fresh optimiser), 4,950 steps in all; and with one
+# epoch of sft. One run of this script as it stands has not been made.
 set -euo pipefail
 SEED=${SEED:-0}
+GENERATOR=${GENERATOR:-toyworld}
 export OMP_NUM_THREADS=1
+OUT=toy-critic
 
 # A base model that sees and talks, as a large one comes pretrained.
-python -m toyworld.pretrain --out toy-critic/base --seed "$SEED"
+python -m toyworld.pretrain --out $OUT/base --seed "$SEED"
 
-# Videos to learn from, to choose and calibrate by: other seeds, so other prompts' clips. Their ids get a prefix each.
-worldcritic toyworld --out toy-critic/train --num 3000 --seed $((1000 + SEED)) --prefix train
-worldcritic toyworld --out toy-critic/calibration --num 500 --seed $((2000 + SEED)) --prefix calibration
+# Videos to learn from, to choose and to calibrate by: other seeds, so other prompts' clips. Their ids get a prefix each.
+worldcritic toyworld --out $OUT/train --num 2400 --seed $((1000 + SEED)) --prefix train
+worldcritic toyworld --out $OUT/train-small --num 1600 --size 32 --frames 9 --seed $((1500 + SEED)) --prefix small
+worldcritic toyworld --out $OUT/calibration --num 500 --seed $((2000 + SEED)) --prefix calibration
+worldcritic toyworld --out $OUT/calibration-small --num 300 --size 32 --frames 9 --seed $((2500 + SEED)) --prefix calsmall
 
-# The teacher here is the truth; with real videos it would be a model behind an API.
-for part in train calibration; do
-  worldcritic label --teacher truth --prompts "toy-critic/$part/prompts.json" --videos "toy-critic/$part/videos" \
-    --out "toy-critic/labels-$part"
+# A generator's own clips as well: blurred, drifting, wrong in ways that no renderer is.
+python -m toyworld.repertoire --out $OUT/prompts --overwrite
+worldcritic sample --generator "$GENERATOR" --prompts $OUT/prompts/prompts-train.json --num 9 --seed $((77 + SEED)) \
+  --batch_size 32 --out $OUT/generated
+
+# The teacher here is the truth, or for generated clips the oracle; with real videos it would be a model behind an API.
+for part in train train-small calibration calibration-small; do
+  worldcritic label --teacher truth --prompts "$OUT/$part/prompts.json" --videos "$OUT/$part/videos" \
+    --out "$OUT/labels-$part"
 done
-worldcritic dataset --labels toy-critic/labels-train --out toy-critic/sft --validation 0.05 --test 0 --balance none \
-  --mismatched 1 --mismatched_p 0 --mismatched_weight 0.5
+worldcritic label --teacher oracle --prompts $OUT/prompts/prompts-train.json --videos $OUT/generated \
+  --out $OUT/labels-generated
+
+worldcritic dataset --labels $OUT/labels-train $OUT/labels-train-small $OUT/labels-generated --out $OUT/sft \
+  --validation 0.04 --test 0 --balance none --mismatched 1 --mismatched_p 0 --mismatched_weight 0.5 --frozen 0.04
 worldcritic sft --config configs/toyworld/sft-critic.yaml
-worldcritic calibrate --critic toy-critic/run/critic --labels toy-critic/labels-calibration --out toy-critic/calibration-report
-python benchmarks/critic.py --critic toy-critic/run/critic
+worldcritic calibrate --critic $OUT/run/critic --labels $OUT/labels-calibration $OUT/labels-calibration-small \
+  --out $OUT/calibration-report
+python benchmarks/critic.py --critic $OUT/run/critic

@@ -147,7 +147,7 @@ def test_a_calibration_that_is_none_is_refused(folder, maps):
 
 @pytest.mark.parametrize("name", ["/no/such/folder", "a/b/c", "has space"])
 def test_an_unknown_critic_is_one_clear_error(name):
-    with pytest.raises(InputError, match="short names are: fake, toyworld"):
+    with pytest.raises(InputError, match="short names are: fake, oracle, toyworld"):
         RewardModel.from_pretrained(name, ON_CPU)
 
 
@@ -168,10 +168,11 @@ def test_a_device_that_is_not_here_is_one_clear_error(saved):
         RewardModel.from_pretrained(saved, LoadOptions(device="cuda:99"))
 
 
-def test_the_embedded_critic_is_the_same_every_time_and_says_that_it_is_untrained():
+def test_the_embedded_critic_is_trained_calibrated_and_the_same_every_time():
     first, second = (RewardModel.from_pretrained("toyworld", ON_CPU) for _ in range(2))
     assert first.identity == second.identity
-    assert first.identity["trained"] is False
+    assert first.identity["trained"] is True
+    assert first.identity["calibrated"] is True
     assert answers(first) == answers(second)
 
 

@@ -1,5 +1,6 @@
 """`worldcritic score` through the console command."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -8,6 +9,11 @@ import sys
 import numpy as np
 import pytest
 
+from reward.critic import VideoCritic
+from reward.loading import zero_shot_manifest
+from reward.model import RewardModel
+from reward.options import LoadOptions
+from reward.tiny import tiny_model, tiny_tokenizer
 from reward.video import write_video
 from worldcritic import main
 
@@ -287,11 +293,22 @@ def test_a_pipe_in_place_of_a_video_does_not_hang_the_others(world):
     assert [row["status"] for row in rows(world / "scores.jsonl")] == ["ok", "ok", "error", "ok"]
 
 
-def test_the_embedded_critic_scores_and_says_that_it_is_untrained(world, capsys):
+def test_the_embedded_critic_scores(world, capsys):
     assert score(world, critic="toyworld") == 0
     found = rows(world / "scores.jsonl")
     assert all(row["status"] == "ok" and 0 <= row["reward"] <= 1 for row in found)
-    assert found[0]["critic"]["trained"] is False
+    assert found[0]["critic"]["trained"] is True
+    assert "never trained" not in capsys.readouterr().err
+
+
+def test_a_critic_that_was_never_trained_says_so(world, capsys, tmp_path):
+    tokenizer = tiny_tokenizer()
+    manifest = zero_shot_manifest("raw", (raw := tiny_model("qwen3_vl", tokenizer)).config, tokenizer)
+    manifest = dataclasses.replace(manifest, trained=False, min_answer_mass=0.0)
+    critic = VideoCritic(raw, tokenizer, manifest, LoadOptions(device="cpu"))
+    RewardModel(critic).save_pretrained(tmp_path / "raw")
+    assert score(world, critic=str(tmp_path / "raw")) == 0
+    assert rows(world / "scores.jsonl")[0]["critic"]["trained"] is False
     assert "never trained" in capsys.readouterr().err
 
 
