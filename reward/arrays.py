@@ -13,12 +13,15 @@ if TYPE_CHECKING:
 Frames = npt.NDArray[np.uint8]
 
 
-def clip_from_frames(frames: Frames, fps: float, sampling: "FrameSampling") -> "Clip":
-    """Return the clip that a critic with this sampling takes of frames (T, H, W, 3), as of a file at `fps`."""
+def clip_from_frames(frames: Frames, fps: float, sampling: "FrameSampling | None" = None) -> "Clip":
+    """Return the clip that a critic with this sampling takes of frames (T, H, W, 3), as of a file at `fps`.
+
+    Without a sampling it is all frames.
+    """
     from reward.video import Clip
 
     times = np.arange(len(frames)) / fps
-    indices = sampling.choose(times, 0.0)
+    indices = np.arange(len(frames)) if sampling is None else sampling.choose(times, 0.0)
     return Clip(frames[indices], times[indices], indices, len(frames) / fps, fps, len(frames))
 
 

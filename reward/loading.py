@@ -147,7 +147,7 @@ def _load_model(base: Path, adapter: Path | None, options: LoadOptions) -> Any:
     import torch
     from transformers import AutoModelForImageTextToText
 
-    dtype = torch.bfloat16 if _device(options.device).type == "cuda" else torch.float32
+    dtype = torch.bfloat16 if torch_device(options.device).type == "cuda" else torch.float32
     model = AutoModelForImageTextToText.from_pretrained(
         base,
         dtype=dtype if options.dtype == "auto" else getattr(torch, options.dtype),
@@ -159,7 +159,7 @@ def _load_model(base: Path, adapter: Path | None, options: LoadOptions) -> Any:
         from peft import PeftModel
 
         model = PeftModel.from_pretrained(model, adapter)
-    return model.to(_device(options.device)).eval()
+    return model.to(torch_device(options.device)).eval()
 
 
 def place(model: Any, options: LoadOptions) -> Any:
@@ -171,10 +171,11 @@ def place(model: Any, options: LoadOptions) -> Any:
     dtype = torch.float32 if options.dtype == "auto" else getattr(torch, options.dtype)
     for parameter in model.parameters():
         parameter.data = parameter.data.to(dtype)  # the rotary frequencies are buffers and stay exact
-    return model.to(_device(options.device)).eval()
+    return model.to(torch_device(options.device)).eval()
 
 
-def _device(name: str) -> Any:
+def torch_device(name: str) -> Any:
+    """Return a torch device; auto is cuda, then mps, then cpu. InputError if it cannot be used here."""
     import torch
 
     if name == "auto":

@@ -6,25 +6,18 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from reward.arrays import clip_from_frames
 from reward.dimensions import NAMES
 from reward.errors import CriticError, VideoError
 from reward.model import Reward, RewardModel
 from reward.prompts import Prompt
-from reward.video import Clip, FrameSampling
-
-
-def clip_of(frames: NDArray[np.uint8], fps: float, sampling: FrameSampling | None = None) -> Clip:
-    """Return the clip that a critic with this sampling takes from frames (T, H, W, 3); all frames without one."""
-    times = np.arange(len(frames)) / fps
-    indices = np.arange(len(frames)) if sampling is None else sampling.choose(times, 0.0)
-    return Clip(frames[indices], times[indices], indices, len(frames) / fps, fps, len(frames))
 
 
 def score_clips(
     model: RewardModel, videos: Sequence[NDArray[np.uint8]], prompts: Sequence[Prompt], fps: float
 ) -> list[Reward | str]:
     """Return the reward of each video (T, H, W, 3), or why it has none."""
-    clips = [clip_of(video, fps, model.critic.sampling) for video in videos]
+    clips = [clip_from_frames(video, fps, model.critic.sampling) for video in videos]
     try:
         return list(model.score(clips, prompts))
     except (VideoError, CriticError) as error:

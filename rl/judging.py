@@ -12,12 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reward.arrays import clip_from_frames
 from reward.files import write_jsonl
 from reward.gates import measure_gates
 from reward.model import Reward, RewardModel
 from reward.prompts import Prompt
 from reward.video import write_video
-from rl.clips import clip_of, dimension_means, scalar, score_clips
+from rl.clips import dimension_means, scalar, score_clips
 from rl.detecting import Detector
 from rl.draws import derived_seed
 from rl.generator import Condition, Generator
@@ -174,7 +175,7 @@ def diversity(latents: Sequence[tuple[str, NDArray[np.float32]]]) -> float | Non
 
 def _row(each: Sampled, detector: Detector | None, fps: float) -> dict[str, Any]:
     """Return what is known of a clip, as JSON."""
-    clip = clip_of(each.frames, fps)
+    clip = clip_from_frames(each.frames, fps)
     row = {"prompt_id": each.prompt.id, "number": each.number, "motion": measure_gates(clip.frames).motion}
     for name, reward in (("reward", each.reward), ("judge", each.judge)):
         if reward is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reward.errors import InputError
 from reward.files import read_json
+from reward.loading import torch_device
 
 if TYPE_CHECKING:
     from rl.families.family import Family
@@ -97,20 +98,6 @@ def load_pipeline(folder: Path, *, device: str, dtype: str, text: bool) -> Any:
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"generator {folder}: cannot be loaded: {' '.join(str(error).split())[:300]}") from None
     return pipe.to(where)
-
-
-def torch_device(name: str) -> Any:
-    """Return a torch device; auto is cuda, then mps, then cpu. InputError if it cannot be used here."""
-    import torch
-
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {name!r} cannot be used here: {' '.join(str(error).split())[:200]}") from None
-    return device
 
 
 def fingerprint_of(folder: Path) -> str:

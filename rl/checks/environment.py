@@ -88,7 +88,7 @@ def device_usable(device: str) -> Outcome:
     """Check that the device can be used, and say what is there."""
     import torch
 
-    from rl.loading import torch_device
+    from reward.loading import torch_device
 
     there = [f"cpu ({torch.get_num_threads()} threads)"]
     there += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
@@ -104,7 +104,7 @@ def bfloat16_speed(device: str, dtype: str) -> Outcome:
     """Check that bfloat16 is not slower than float32 here: on a CPU without AMX or AVX512-BF16 it is, many times."""
     import torch
 
-    from rl.loading import torch_device
+    from reward.loading import torch_device
 
     where = torch_device(device)
     try:
