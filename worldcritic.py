@@ -36,6 +36,8 @@ exit codes: 0 complete, 1 failed, 2 bad input or usage, 3 some rows failed, 130 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code; errors made on purpose become one line on stderr."""
+    # Threads of PyTorch that spin while they wait took twelve times as long beside another busy process (libgomp).
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP.format(verbs="\n".join(f"  {verb:<10} {text}" for verb, (_, text) in VERBS.items())))
