@@ -20,8 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from reward.arrays import clip_from_frames, frames, uint8_videos
-from reward.errors import CriticError, InputError, VideoError
+from reward.errors import InputError, VideoError
 from reward.files import inside
+from reward.one_by_one import score_or_why, why_missing
 from reward.prompts import Prompt, with_generic_questions
 
 if TYPE_CHECKING:
@@ -183,22 +184,8 @@ def flow_grpo_reward(
 
 
 def _score(model: "RewardModel", clips: "Sequence[Clip]", prompts: Sequence[Prompt]) -> list[Outcome]:
-    """Score a batch; if it fails, score one by one, so that one clip does not take the others down."""
-    if not clips:
-        return []
-    try:
-        rewards = model.score(clips, prompts)
-    except (VideoError, CriticError) as error:
-        if len(clips) == 1:
-            return [Outcome(None, str(error))]
-        return [_score(model, [clip], [prompt])[0] for clip, prompt in zip(clips, prompts, strict=True)]
-    return [Outcome(each, _why_missing(each)) for each in rewards]
-
-
-def _why_missing(reward: "Reward") -> str | None:
-    if not math.isnan(reward.scalar):
-        return None
-    return "; ".join(reward.unanswered) or "the prompt asks nothing"
+    found = score_or_why(model, clips, prompts)
+    return [Outcome(None if isinstance(each, str) else each, why_missing(each)) for each in found]
 
 
 def _prompt_id(metadata: Any, i: int, known: Mapping[str, Prompt]) -> str | None:

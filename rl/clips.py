@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from reward.arrays import clip_from_frames
 from reward.dimensions import NAMES
-from reward.errors import CriticError, VideoError
 from reward.model import Reward, RewardModel
+from reward.one_by_one import score_or_why
 from reward.prompts import Prompt
 
 
@@ -18,24 +18,12 @@ def score_clips(
 ) -> list[Reward | str]:
     """Return the reward of each video (T, H, W, 3), or why it has none."""
     clips = [clip_from_frames(video, fps, model.critic.sampling) for video in videos]
-    try:
-        return list(model.score(clips, prompts))
-    except (VideoError, CriticError) as error:
-        if len(clips) == 1:
-            return [str(error)]
-        return [score_clips(model, [video], [prompt], fps)[0] for video, prompt in zip(videos, prompts, strict=True)]
+    return score_or_why(model, clips, prompts)
 
 
 def scalar(reward: Reward | str) -> float:
     """Return the reward as a number, NaN where there is none."""
     return math.nan if isinstance(reward, str) else reward.scalar
-
-
-def why_missing(reward: Reward | str) -> str | None:
-    """Return why a clip has no reward, None if it has one."""
-    if isinstance(reward, str):
-        return reward
-    return ("; ".join(reward.unanswered) or "the prompt asks nothing") if math.isnan(reward.scalar) else None
 
 
 def by_dimension(rewards: Sequence[Reward | str], stds: bool = False) -> NDArray[np.float64]:

@@ -16,10 +16,11 @@ from reward.dimensions import NAMES
 from reward.errors import InputError
 from reward.files import append_jsonl
 from reward.model import Reward, RewardModel
+from reward.one_by_one import why_missing
 from reward.prompts import Prompt
 from reward.video import write_video
 from rl.advantages import Advantages, scalar_advantages, vector_advantages
-from rl.clips import by_dimension, dimension_means, scalar, score_clips, why_missing
+from rl.clips import by_dimension, dimension_means, scalar, score_clips
 from rl.draws import derived_seed, item_at
 from rl.generator import Condition
 from rl.loop import Run, TrainingError

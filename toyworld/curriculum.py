@@ -50,7 +50,7 @@ EVENTS = ORDER.partition("Which")[0]
 class Example:
     """One clip as model input, its questions, and what its cells (cells, words) and its camera show.
 
-    `history` (cells, HISTORY) tells what has become of the things; None where a frozen clip has none to tell.
+    `history` (cells, HISTORY) tells what has become of the things; NaN for a frozen clip, which has none to tell.
     """
 
     prefix: Prefix

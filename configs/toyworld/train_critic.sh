@@ -3,9 +3,10 @@
 # one of it, GENERATOR another maker of clips. The finished critic is toy-critic/run/critic.
 #
 # How the critic that ships was made, 2026-11-24: by these commands, but its base in a chain of four runs while the
-# curriculum still changed: 3,000 steps of the curriculum of commit be49177, then with --begin_from 750 steps of 25230c4,
-# 400 of 379a04d and 850 of 21bf256 (learning rate 1e-3, each with a fresh optimiser), 4,950 steps in all; and with one
-# epoch of sft. One run of this script as it stands has not been made.
+# curriculum still changed, each cut from a longer cosine: 3,000 of 4,500 steps of the curriculum of commit be49177 (seed 0,
+# learning rate 2e-3), then with --begin_from and a fresh optimiser 750 of 1,500 steps of 25230c4 (seed 11, 1.2e-3), 400 of
+# 1,000 of 379a04d (seed 12, 1e-3) and all 850 of 21bf256 (seed 13, 1e-3), 5,000 steps in all. The generated clips were
+# sampled before the generator's scheduler got its present last step. One run of this script as it stands has not been made.
 set -euo pipefail
 SEED=${SEED:-0}
 GENERATOR=${GENERATOR:-toyworld}

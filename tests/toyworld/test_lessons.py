@@ -177,7 +177,7 @@ def test_examples_hold_questions_of_every_kind_and_are_the_same_for_a_seed():
     assert drawn[0].asked == ()
     texts = [tokenizer.decode(list(asked.suffix.ids)) for asked in drawn[1].asked]
     assert any("Answer with Yes or No" in text for text in texts)
-    assert sum("in which order" in text for text in texts) in (1, 2)
+    assert sum("in which order" in text for text in texts) == 2
     assert any("few words" in text for text in texts)
     same = Lessons(front_end, tokens, "both", seed=3, sampling=sampling, augmented=0.5)
     again = same.example(np.random.default_rng(1))
@@ -215,9 +215,9 @@ def test_a_few_steps_of_pretraining_name_the_cells_better(tmp_path, capsys):
 
     losses = []
     pretrain(
-        Recipe(align=60, dense=1, both=1, batch=4), lambda step, stage, parts, *_: losses.append((stage, dict(parts)))
+        Recipe(align=100, dense=1, both=1, batch=4), lambda step, stage, parts, *_: losses.append((stage, dict(parts)))
     )
     cells = [parts["cells"] for stage, parts in losses if stage == "align"]
-    assert np.mean(cells[-10:]) < 0.85 * np.mean(cells[:5])
+    assert np.mean(cells[-5:]) < 0.75 * np.mean(cells[:3])
     assert losses[-1][0] == "both"
     assert np.isfinite(losses[-1][1]["checks"])
