@@ -20,12 +20,15 @@ from reward.wording import NONE, ORDER, check_text, order_answer, order_text
 from toyworld.cells import HISTORY, cell_history, cell_words, moment_word
 from toyworld.clips import ToyClip, sample_clip
 from toyworld.lessons import (
+    absent_lesson,
     binding_lessons,
     colour_checks,
+    depth_lessons,
     description,
     hard_lessons,
     layout_checks,
     lessons,
+    near_misses,
     timing_lessons,
 )
 from toyworld.measure import Facts, measure
@@ -135,8 +138,9 @@ class Lessons(IterableDataset[Example]):
     ) -> Iterator[Asked]:
         dense = self.stage == "dense"
         told = [*lessons(toy, clip, rng), *hard_lessons(clip, rng)]
-        some = [told[int(index)] for index in rng.permutation(len(told))[: 6 if dense else 4]]
-        for lesson in [*binding_lessons(clip), *timing_lessons(toy, clip), *some]:
+        some = [told[int(index)] for index in rng.permutation(len(told))[: 6 if dense else 3]]
+        always = [*binding_lessons(clip), *timing_lessons(toy, clip), *depth_lessons(clip), absent_lesson(toy, rng)]
+        for lesson in [*always, *some]:
             yield self._text(OPEN.replace("{question}", lesson.question), " " + lesson.answer, 0.5)
         if rng.random() < (0.5 if dense else 0.1):
             yield self._text(DESCRIBE, description(toy, clip), 0.3)
@@ -179,10 +183,9 @@ class Lessons(IterableDataset[Example]):
             yield self._order(toy.prompt.events, "")
 
     def _further_checks(self, toy: ToyPrompt, facts: Facts, rng: np.random.Generator) -> Iterator[Asked]:
-        """Ask what another prompt would ask, and about something that is not there; the oracle answers."""
+        """Ask what another prompt would ask, near misses, and about what is not there; the oracle answers."""
         other = sample_prompt(rng, "other")
-        renamed = _recast(other, toy, rng)
-        checks = [*renamed, absent_check(rng, toy)] if rng.random() < 0.4 else renamed
+        checks = [*_recast(other, toy, rng), *near_misses(toy, rng), absent_check(rng, toy)]
         answers = judge_facts(Prompt("p", toy.prompt.text, (), tuple(checks)), facts).answers
         for check, answer in zip(checks, answers, strict=True):
             if not math.isnan(answer.yes):

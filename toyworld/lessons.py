@@ -15,12 +15,20 @@ from reward.prompts import Check
 from toyworld.cells import COLUMNS, NUMBER_WORDS, moment_word
 from toyworld.clips import ToyClip
 from toyworld.plan import ToyPrompt
-from toyworld.questions import CAMERA_DOES, CHECKS
+from toyworld.questions import CAMERA_DOES, CHECKS, SLOT_VALUES, parse_question
 from toyworld.scene import CAMERAS, GREY_AT_FIRST, Actor, Move, camera_at, pose_at
+from toyworld.stories import absent_nouns
 
 NOTHING = "not at all"
+MISSING = "it is not there"
 CAMERA_WORDS = ("still", "left", "right", "in", "out")
 """One word per camera motion, in the order of CAMERAS."""
+STAYS = "Does the {} stay in the picture all the time or vanish?"
+KEEPS = "Does the {} keep the same colour all the time or change it?"
+
+
+NEAR_MISS = 0.4
+"""Share of a prompt's own questions that are asked once more about a thing that is not there."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,14 @@ def binding_lessons(clip: ToyClip) -> list[Lesson]:
     return found
 
 
+def absent_lesson(toy_prompt: ToyPrompt, rng: np.random.Generator) -> Lesson:
+    """Return a lesson about a thing that is not there, in the words in which one that is there is asked about."""
+    missing = absent_nouns(toy_prompt)
+    wordings = ("Which colour is the {}?", "Where is the {} at the beginning?", "How does the {} move?", STAYS, KEEPS)
+    noun = missing[int(rng.integers(len(missing)))]
+    return Lesson(wordings[int(rng.integers(len(wordings)))].format(noun), MISSING)
+
+
 def timing_lessons(toy_prompt: ToyPrompt, clip: ToyClip) -> list[Lesson]:
     """Return for every asked event in which eighth of the clip it begins."""
     return [
@@ -61,17 +77,22 @@ def timing_lessons(toy_prompt: ToyPrompt, clip: ToyClip) -> list[Lesson]:
 
 
 def hard_lessons(clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:
-    """Return the lessons on what is learned last: places, depth, colours that change, things that vanish."""
+    """Return the lessons on what is learned last: places, colours that change, things that vanish."""
     actors = clip.scene.actors
     some = actors[int(rng.integers(len(actors)))]
-    found = [
-        Lesson(f"Does the {some.noun} stay in the picture all the time or vanish?", stay(some)),
-        Lesson(f"Does the {some.noun} keep the same colour all the time or change it?", colours(some)),
+    return [
+        Lesson(STAYS.format(some.noun), stay(some)),
+        Lesson(KEEPS.format(some.noun), colours(some)),
         *_layout_lessons(clip, rng),
     ]
-    if "pillar" in (actor.noun for actor in actors) and any(actor.layer for actor in actors):
-        found.append(Lesson("Does the ball pass in front of or behind the pillar?", depth(actors)))
-    return found
+
+
+def depth_lessons(clip: ToyClip) -> list[Lesson]:
+    """Return where a clip has a ball and a pillar to pass on which side it passes."""
+    actors = clip.scene.actors
+    if "pillar" not in (actor.noun for actor in actors) or not any(actor.layer for actor in actors):
+        return []
+    return [Lesson("Does the ball pass in front of or behind the pillar?", depth(actors))]
 
 
 def description(toy_prompt: ToyPrompt, clip: ToyClip) -> str:
@@ -173,6 +194,24 @@ def colour_checks(clip: ToyClip, rng: np.random.Generator) -> list[tuple[Check, 
         (Check(words.dimension, words.question.format(thing=some.noun, colour=colour)), yes)
         for colour, yes in list(asked.items())[:2]
     ]
+
+
+def near_misses(toy_prompt: ToyPrompt, rng: np.random.Generator) -> list[Check]:
+    """Return the prompt's own yes/no questions with one word changed: the other depth, or a thing that is not there."""
+    missing = absent_nouns(toy_prompt)
+    found = []
+    for check in toy_prompt.prompt.checks:
+        parsed = parse_question(check.question)
+        if parsed is None or "thing" not in parsed[1]:
+            continue
+        template, slots = parsed
+        if "depth" in slots:
+            other = next(depth for depth in SLOT_VALUES["depth"] if depth != slots["depth"])
+            found.append(Check(template.dimension, template.question.format(**slots | {"depth": other})))
+        if rng.random() < NEAR_MISS:
+            noun = missing[int(rng.integers(len(missing)))]
+            found.append(Check(template.dimension, template.question.format(**slots | {"thing": noun})))
+    return found
 
 
 def _picture_x(clip: ToyClip, actor: Actor) -> float:

@@ -35,7 +35,9 @@ from toyworld.clips import sample_clip
 from toyworld.curriculum import OPEN, STAGES, Batch, Lessons, collate
 from toyworld.lessons import (
     CAMERA_WORDS,
+    absent_lesson,
     binding_lessons,
+    depth_lessons,
     description,
     hard_lessons,
     lessons,
@@ -50,7 +52,7 @@ class Recipe:
 
     align: int = 500
     dense: int = 600
-    both: int = 4000
+    both: int = 3400
     seed: int = 0
     batch: int = 8
     lr: float = 2e-3
@@ -80,6 +82,7 @@ def toy_tokenizer() -> Any:
         clip = sample_clip(toy, rng)
         texts += [toy.prompt.text, *toy.prompt.events, *(check.question for check in toy.prompt.checks)]
         told = [*lessons(toy, clip, rng), *timing_lessons(toy, clip), *hard_lessons(clip, rng), *binding_lessons(clip)]
+        told += [*depth_lessons(clip), absent_lesson(toy, rng)]
         texts += [description(toy, clip), *(f"{each.question} {each.answer}" for each in told)]
     texts += [f"{word}, {word}" for word in (*CELL_WORDS, *NUMBER_WORDS, *CAMERA_WORDS)] * 20
     tokenizer = tiny_tokenizer(texts, vocabulary=1024)

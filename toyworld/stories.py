@@ -92,10 +92,15 @@ def sample_prompt(
     return ToyPrompt(word(plan, identifier), plan)
 
 
+def absent_nouns(toy_prompt: ToyPrompt) -> list[str]:
+    """Return the nouns that the prompt does not name."""
+    named = asked_colours(toy_prompt.prompt.text)
+    return [noun for noun in THINGS if noun not in named]
+
+
 def absent_check(rng: np.random.Generator, toy_prompt: ToyPrompt) -> Check:
     """Draw a question about a noun that the prompt does not name; its answer is No in every clip of the prompt."""
-    named = asked_colours(toy_prompt.prompt.text)
-    missing = [noun for noun in THINGS if noun not in named]
+    missing = absent_nouns(toy_prompt)
     names = [name for name, template in CHECKS.items() if "{thing}" in template.question]
     template = CHECKS[names[int(rng.integers(len(names)))]]
     slots = {slot: values[int(rng.integers(len(values)))] for slot, values in SLOT_VALUES.items()}
