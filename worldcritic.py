@@ -20,6 +20,7 @@ VERBS = {
     "rwr": ("rl.rwr", "fine-tune a generator on its own scored rollouts"),
     "nft": ("rl.nft", "fine-tune a generator online with a critic's rewards"),
     "doctor": ("rl.doctor", "check a generator, a critic and this machine"),
+    "demo": ("worldcritic_demo", "run the whole loop on the toy world, offline, and measure what it gained"),
     "toyworld": ("toyworld.make", "make videos with known truth, to try everything offline"),
 }
 
