@@ -8,7 +8,7 @@ writes the charts as files too.
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -60,8 +60,8 @@ class Config:
     """Link or copy the shown videos into <out>_videos beside the page, so that both can be moved together."""
     plots: Path | None = None
     """Folder for the charts as files (extra `plots`)."""
-    plot_formats: tuple[Literal["png", "svg", "pdf"], ...] = ("png", "svg", "pdf")
-    """Formats of the files in --plots."""
+    format: Annotated[str, Field(pattern=r"^(png|svg|pdf)(,(png|svg|pdf))*$")] = "png,svg,pdf"
+    """Formats of the files in --plots: png, svg, pdf, joined by commas."""
     resamples: Annotated[int, Field(ge=1000, le=1_000_000)] = 2000
     """Bootstrap resamples of the prompts for the intervals."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -95,7 +95,7 @@ def main(config: Config) -> int:
     page = render(sections | {"title": config.title, "version": version("worldcritic"), "still": videos.still})
     write_atomic(config.out, page)
     save_run(config, config.out, inputs)
-    _say(config, sections, page, len(charts) * len(config.plot_formats))
+    _say(config, sections, page, len(charts) * len(_formats(config)))
     return 0
 
 
@@ -182,13 +182,17 @@ def _charts(sections: dict[str, Any]) -> list[Chart | Bars]:
     return charts
 
 
+def _formats(config: Config) -> list[str]:
+    return list(dict.fromkeys(config.format.split(",")))
+
+
 def _plot(config: Config, charts: list[Chart | Bars], inputs: list[Path]) -> None:
     from reward.chart_plot import plot_files, require_matplotlib, write_plots
 
     assert config.plots is not None
     require_matplotlib()
-    check_outputs(plot_files(charts, config.plots, config.plot_formats), inputs, config.overwrite)
-    write_plots(charts, config.plots, config.plot_formats)
+    check_outputs(plot_files(charts, config.plots, _formats(config)), inputs, config.overwrite)
+    write_plots(charts, config.plots, _formats(config))
 
 
 def _say(config: Config, sections: dict[str, Any], page: str, plots: int) -> None:

@@ -157,6 +157,16 @@ def test_plots_are_files_of_their_formats(full, everything):
     assert "candidates n" in " ".join(root.itertext())
 
 
+def test_format_chooses_the_formats_of_the_plots(everything, tmp_path, capsys):
+    given = ["--scores", everything.wan, "--no-stills", "--plots", tmp_path / "p"]
+    assert report(tmp_path / "r.html", *given, "--format", "svg,png")[0] == 0
+    assert {path.suffix for path in (tmp_path / "p").iterdir()} == {".svg", ".png"}
+    capsys.readouterr()
+    arguments = ["report", *map(str, given), "--out", str(tmp_path / "s.html"), "--format", "svg,jpg"]
+    assert main(arguments) == 2
+    assert "format" in capsys.readouterr().err
+
+
 def test_what_is_missing_is_left_out_with_a_reason(everything, tmp_path, capsys):
     out = tmp_path / "small.html"
     code, page = report(out, "--scores", everything.ltx, "--no-stills")
