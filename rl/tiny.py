@@ -6,6 +6,7 @@ that the stock pipeline loads.
 
 from collections.abc import Callable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rl.settings import Sampling, write_sampling
@@ -253,37 +254,23 @@ def _t5(vocabulary: int) -> Any:
     return T5EncoderModel(T5Config(vocab_size=vocabulary, is_decoder=False, **_T5))
 
 
+_TEXT = MappingProxyType(
+    {"hidden_size": _WIDTH, "intermediate_size": 64, "num_attention_heads": 2}
+    | {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 1}
+)
+"""Sizes of both text encoders of HunyuanVideo."""
+
+
 def _llama(vocabulary: int) -> Any:
     from transformers import LlamaConfig, LlamaModel
 
-    config = LlamaConfig(
-        vocab_size=vocabulary,
-        hidden_size=_WIDTH,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=1,
-    )
-    return LlamaModel(config)
+    return LlamaModel(LlamaConfig(vocab_size=vocabulary, num_hidden_layers=3, num_key_value_heads=2, **_TEXT))
 
 
 def _clip(vocabulary: int) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
-    config = CLIPTextConfig(
-        vocab_size=vocabulary,
-        hidden_size=_WIDTH,
-        intermediate_size=64,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=1,
-    )
-    return CLIPTextModel(config)
+    return CLIPTextModel(CLIPTextConfig(vocab_size=vocabulary, num_hidden_layers=1, **_TEXT))
 
 
 TINY: dict[str, Callable[[], Any]] = {
