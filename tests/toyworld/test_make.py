@@ -65,6 +65,22 @@ def test_candidates_differ_in_truth_and_share_the_prompt(tmp_path):
     assert len({json.dumps([row["checks"], row["order"]]) for row in rows[:4]}) > 1
 
 
+def test_questions_about_absent_things_come_on_top_and_are_all_no(tmp_path):
+    """The oracle agrees; the clips and the prompts' own questions are those of a set without."""
+    make(tmp_path / "a", "--num", "6", "--candidates", "2", *SMALL)
+    make(tmp_path / "b", "--num", "6", "--candidates", "2", "--absent", "20", *SMALL)
+    plain, more = (load_prompts(tmp_path / name / "prompts.json") for name in "ab")
+    for row, longer in zip(truth_of(tmp_path / "a"), truth_of(tmp_path / "b"), strict=True):
+        assert longer == row | {"checks": [*row["checks"], *[False] * 20]}
+        prompt = more[row["prompt_id"]]
+        own = len(row["checks"])
+        assert prompt.checks[:own] == plain[row["prompt_id"]].checks
+        assert len(set(prompt.checks)) == own + 20
+        clip = read_video(tmp_path / "b" / row["video"], FrameSampling(num_frames=9))
+        answers = judge(prompt, clip.frames, clip.timestamps).answers
+        assert [answer.yes for answer in answers[own:]] == [0.0] * 20
+
+
 def test_an_existing_folder_is_not_touched_without_overwrite(tmp_path, capsys):
     (tmp_path / "mine.txt").write_text("precious")
     assert make(tmp_path, *SMALL, "--num", "1") == 2
