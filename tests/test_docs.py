@@ -11,6 +11,7 @@ import ast
 import contextlib
 import importlib
 import importlib.util
+import itertools
 import json
 import re
 import shlex
@@ -225,7 +226,7 @@ def _make_prompts():
     from toyworld.repertoire import write_splits
 
     known, held_out = (json.loads(path.read_text()) for path in write_splits(Path("all-prompts")))
-    kept = dict(sorted(held_out.items())[:8])
+    kept = dict(sorted(held_out.items())[::4][:8])
     ids = list(kept)
     write_json(Path("prompts.json"), {name: kept[name] for name in ids[:6]})
     for name, some in (("prompts.jsonl", ids[:6]), ("held-out.jsonl", ids[6:])):
@@ -237,7 +238,7 @@ def _make_prompts():
 
 def _make_generated():
     """Make clips of prompts.json, and what follows from them up to a run of dpo."""
-    assert run("sample", "--generator", "toyworld", "--prompts", "prompts.json", "--num", 4, "--out", "rollouts") == 0
+    assert run("sample", "--generator", "toyworld", "--prompts", "prompts.json", "--num", 3, "--out", "rollouts") == 0
     shutil.copytree("rollouts", "videos", ignore=shutil.ignore_patterns("conditions", "*.safetensors", "*.json*"))
     videos = ("--prompts", "prompts.json", "--videos", "videos")
     assert run("score", "--critic", "toyworld", *videos, "--out", "scores.jsonl") == 0
@@ -279,15 +280,19 @@ def reduced(verb, arguments):
         "sft": ["--model", BASE, "--max_steps", "1", "--video_frames", "4", "--max_pixels", "4096", "--workers", "0",
                 "--device", "cpu", "--report_to", "none"],
         "calibrate": ["--folds", "2", "--resamples", "200", "--workers", "1", "--device", "cpu"],
-        "sample": ["--num", "4", "--device", "cpu"],
+        "sample": ["--num", "3", "--device", "cpu"],
+        "evaluate": ["--resamples", "1000"],
         "dpo": ["--steps", "1", "--judge_clips", "2", "--report_to", "none", "--device", "cpu"],
         "rwr": ["--steps", "1", "--judge_clips", "2", "--report_to", "none", "--device", "cpu"],
         "nft": ["--steps", "1", "--updates", "1", "--groups", "1", "--group_size", "2", "--batch_size", "2",
                 "--judge_clips", "2", "--report_to", "none", "--device", "cpu"],
         "doctor": ["--fast", "--device", "cpu"],
     }.get(verb, [])  # fmt: skip
+    for option, value in itertools.pairwise(arguments):
+        if option in ("--critic", "--generator", "--judge") and "/" in value:
+            assert Path(value).is_dir(), f"{value} is not here: give it a stand-in, or the command a mark"
     if "--counterfactual" in arguments:
-        small = ["--limit", "5", "--workers", "1", "--device", "cpu"]
+        small = ["--limit", "4", "--resamples", "1000", "--workers", "1", "--device", "cpu"]
     if "--write_results" in arguments:  # VideoVerse's totals are of one video a prompt
         arguments = ["scores-one.jsonl" if each == "scores.jsonl" else each for each in arguments]
     config = importlib.import_module(VERBS[verb][0]).Config
