@@ -24,6 +24,9 @@ VERBS = {
     "toyworld": ("toyworld.make", "make videos with known truth, to try everything offline"),
 }
 
+EXTRAS = {"reward": "plots", "distill": "distill,teacher", "rl": "rl", "worldcritic_demo": "distill,rl,teacher"}
+"""What a verb of each package may need beside the core."""
+
 HELP = """usage: worldcritic VERB [options]      (worldcritic VERB --help lists a verb's options)
 
 Turn judgements of generated videos into a calibrated reward.
@@ -59,12 +62,18 @@ def _run(verb: str, arguments: list[str]) -> int:
     from reward.config import parse
     from reward.errors import WorldcriticError
 
-    module = importlib.import_module(VERBS[verb][0])
     try:
+        module = importlib.import_module(VERBS[verb][0])
         return int(module.main(parse(module.Config, arguments, verb, module.__doc__ or "")) or 0)
     except WorldcriticError as error:
         print(f"worldcritic {verb}: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        extra = EXTRAS.get(VERBS[verb][0].partition(".")[0])
+        if extra is None or error.name is None or error.name.partition(".")[0] in (*EXTRAS, "toyworld", "worldcritic"):
+            raise
+        print(f"worldcritic {verb}: needs {error.name}; install: pip install 'worldcritic[{extra}]'", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"worldcritic {verb}: interrupted; what is finished is kept, the same command goes on", file=sys.stderr)
         return 130

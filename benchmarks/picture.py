@@ -1,4 +1,4 @@
-"""Draw the README's picture from a finished `worldcritic demo`: clips before and after NFT, and what the oracle counted.
+"""Draw the README's picture from a finished `worldcritic demo`: clips before and after NFT, and the oracle's counts.
 
     python benchmarks/picture.py --demo demo --out docs/loop.png
 

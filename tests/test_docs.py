@@ -33,20 +33,11 @@ ROOT = Path(__file__).parent.parent
 PAGES = ("README.md", *(path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))))
 
 MARKS = {"GPU", "network", "key", "minutes", "sketch"}
-WAITING = (
-    "GEMINI_API_KEY=... ",
-    "accelerate launch ",
-    "make ",
-    "worldcritic label --teacher openai:",
-    "from reward.interop ",
-)
-"""How README's unmarked commands and blocks begin that are taken for marked until they are."""
-
 TOY_WORLDS = ("demo", "demo/world")
 """Folders that the pages take for the toy world's: prompts.json, truth.jsonl, videos, scores.jsonl, labels."""
 TOY_PROMPTS = ("prompts", "demo", "demo/loop")
 """Folders in which the pages look for prompts-train.json and prompts-heldout.json."""
-SCORE_FILES = ("rollouts.jsonl", "scores-qwen2_5_vl-00000-of-00008.jsonl")
+SCORE_FILES = ("rollouts.jsonl", "trained.jsonl", "scores-qwen2_5_vl-00000-of-00008.jsonl")
 """Score files that a page takes from a command which needs a GPU; here they are scores.jsonl once more."""
 STAND_INS = {
     "DIR": "toyworld",
@@ -110,9 +101,8 @@ def blocks(text):
             i += 1
 
 
-def is_marked(comment, text, page):
-    kinds = {kind.strip() for kind in comment.partition(":")[0].split(",")}
-    return kinds <= MARKS or (page == "README.md" and text.startswith(WAITING))
+def is_marked(comment):
+    return {kind.strip() for kind in comment.partition(":")[0].split(",")} <= MARKS
 
 
 def items_of(text, page):
@@ -122,7 +112,7 @@ def items_of(text, page):
         if language == "python":
             code = "\n".join(lines)
             comment = lines[0].removeprefix("#") if lines[0].startswith("#") else "none"
-            found.append(Item(f"{page}:{first}", first, code, "python", is_marked(comment.strip(), code, page)))
+            found.append(Item(f"{page}:{first}", first, code, "python", is_marked(comment.strip())))
         if language not in _SHELL:
             continue
         numbered = iter(enumerate(lines, first))
@@ -132,7 +122,7 @@ def items_of(text, page):
                 line = f"{line[:-1].rstrip()} {next(numbered)[1].strip()}"
             command, hash_sign, comment = (part.strip() for part in re.split(r"(\s#\s|$)", line, maxsplit=1))
             if _COMMAND.match(line):
-                marked = is_marked(comment if hash_sign else "none", command, page)
+                marked = is_marked(comment if hash_sign else "none")
                 found.append(Item(f"{page}:{number}", number, command, "command", marked))
     return found
 
@@ -249,8 +239,8 @@ def _make_generated():
     for name in SCORE_FILES:
         shutil.copy("scores.jsonl", name)
     rows = [row for _, row in read_jsonl(Path("scores.jsonl"), "scores")]
-    write_jsonl(Path("scores-one.jsonl"), {row["prompt_id"]: row for row in rows}.values())
-    assert run("evaluate", "--scores", "scores-one.jsonl", "--prompts", "prompts.json",
+    write_jsonl(Path("one-a-prompt.jsonl"), {row["prompt_id"]: row for row in rows}.values())
+    assert run("evaluate", "--scores", "one-a-prompt.jsonl", "--prompts", "prompts.json",
                "--write_results", "eval_res.json") == 0  # fmt: skip
     by_prompt = {}
     for row in rows:
@@ -293,8 +283,6 @@ def reduced(verb, arguments):
             assert Path(value).is_dir(), f"{value} is not here: give it a stand-in, or the command a mark"
     if "--counterfactual" in arguments:
         small = ["--limit", "4", "--resamples", "1000", "--workers", "1", "--device", "cpu"]
-    if "--write_results" in arguments:  # VideoVerse's totals are of one video a prompt
-        arguments = ["scores-one.jsonl" if each == "scores.jsonl" else each for each in arguments]
     config = importlib.import_module(VERBS[verb][0]).Config
     fresh = ["--overwrite"] if "overwrite" in config.__dataclass_fields__ and "--resume" not in arguments else []
     return [*arguments, *small, *(fresh if "--dry_run" not in arguments else [])]
@@ -337,8 +325,7 @@ def test_a_page_runs(page, world, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.parametrize("item", PYTHON, ids=lambda item: item.where)
 def test_imports_of_a_python_block_resolve(item):
-    code = item.text.replace(", ...)", ")")  # the reader's own arguments
-    for node in ast.walk(ast.parse(code)):
+    for node in ast.walk(ast.parse(item.text)):
         if isinstance(node, ast.Import):
             assert all(importlib.util.find_spec(alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

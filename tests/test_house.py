@@ -75,6 +75,22 @@ def test_every_verb_has_help(verb, capsys):
     assert "--out" in out
 
 
+def test_a_missing_extra_is_named_with_the_command_that_installs_it(monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    (tmp_path / "p.txt").write_text("A red ball falls down.\n")
+    arguments = [
+        "sample",
+        "--generator",
+        "toyworld",
+        "--prompts",
+        str(tmp_path / "p.txt"),
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    assert main(arguments) == 2
+    assert "needs diffusers; install: pip install 'worldcritic[rl]'" in capsys.readouterr().err
+
+
 def test_unknown_verbs_and_no_verb_leave_with_2(capsys):
     assert main(["scor"]) == 2
     assert "unknown verb 'scor'" in capsys.readouterr().err
