@@ -44,8 +44,8 @@ def test_checks_and_orders_are_right(judged, size):
                 (answer.p_yes > 0.5) == yes for answer, yes in zip(reward.answers, each.clip.checks, strict=True)
             ]
             orders.append(reward.order.best == each.clip.order)
-    assert np.mean(checks) >= 0.93
-    assert np.mean(orders) >= 0.85
+    assert np.mean(checks) >= 0.95
+    assert np.mean(orders) >= 0.87
 
 
 def test_its_reward_orders_clips_as_the_truth_does(judged):
@@ -64,7 +64,7 @@ def test_it_says_no_to_what_is_not_there(critic, judged):
         for each, _, _ in some
     ]
     rewards = critic.score([clip for _, clip, _ in some], prompts)
-    assert np.mean([answer.p_yes > 0.5 for reward in rewards for answer in reward.answers]) <= 0.15
+    assert np.mean([answer.p_yes > 0.5 for reward in rewards for answer in reward.answers]) <= 0.05
 
 
 def test_the_same_clip_gets_the_same_answers_and_a_frozen_one_no_pay(critic, judged):
