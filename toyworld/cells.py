@@ -2,16 +2,18 @@
 
 A vision tower that looks at a pair of frames can name what is there now (`cell_words`). What was before, only the
 language model behind it can know (`cell_history`): where a thing stood at the beginning, that it has changed its
-colour or is gone, and at which moment it moves.
+colour, come up again or is gone, and at which moment it moves.
 """
 
+import math
 from collections.abc import Sequence
+from types import MappingProxyType
 
 import numpy as np
 
 from toyworld.clips import ToyClip
 from toyworld.render import Layers
-from toyworld.scene import COLOURS, THINGS, Actor, Array, Pose, pose_at
+from toyworld.scene import COLOURS, THINGS, Actor, Array, Move, Pose, pose_at
 from toyworld.world import Latents, World
 
 DIRECTION_WORDS = ("left", "right", "up", "down")
@@ -33,6 +35,18 @@ CELL_WORDS = (
 )
 """What a cell may show: colours, nouns, where the thing in it moves, flattened, unlit, its column, who covers whom."""
 
+TURNS = MappingProxyType(
+    {
+        "went down": ("down",),
+        "came up again": ("down", "up"),
+        "came down again": ("up", "down"),
+        "was flattened": ("flat",),
+        "left a puddle": ("to a puddle",),
+        "went through the floor": ("through the floor",),
+    }
+)
+"""What a thing has done that is asked about, and the ways, one after the other, by which one knows it."""
+
 HISTORY = (
     *(f"stood first in eighth {i} of the picture" for i in range(MOMENTS)),
     *(f"began its act in eighth {i} of the clip" for i in range(MOMENTS)),
@@ -41,6 +55,7 @@ HISTORY = (
     "gone",
     "passed in front",
     "passed behind",
+    *TURNS,
 )
 """What may have become of the thing in a cell, or of one that stood there."""
 
@@ -93,8 +108,12 @@ def cell_history(world: World, clip: ToyClip, layers: Layers, frames: Sequence[i
                 facts.append(HISTORY.index("changed colour"))
             if index in overlaps and overlaps[index][1][: frame + 1].any():
                 facts.append(HISTORY.index(f"passed {'in front' if overlaps[index][0] == 'front' else 'behind'}"))
-            out[np.ix_([k], range(grid), range(grid), facts)] += (share[k] > SEEN)[None, :, :, None]
             x, y = latents.x[index, frame], latents.y[index, frame]
+            done = ways(actor, float(world.story_times[frame]))
+            facts += [HISTORY.index(name) for name, turn in TURNS.items() if _contains(done, turn)]
+            out[np.ix_([k], range(grid), range(grid), facts)] += (share[k] > SEEN)[None, :, :, None]
+            if y >= 1 and 0 <= x < 1:
+                out[k, grid - 1, int(x * grid), HISTORY.index("went through the floor")] = 1
             if world.story_times[frame] >= actor.vanishes and 0 <= x < 1 and 0 <= y < 1:
                 out[k, int(y * grid), int(x * grid), HISTORY.index("gone")] = 1
     return np.minimum(out, 1)
@@ -120,6 +139,32 @@ def _last_act(actor: Actor, pose: Pose, now: float, frame: int) -> list[int]:
         way = ("right" if dx > 0 else "left") if abs(dx) > abs(dy) else ("down" if dy > 0 else "up")
         facts.append(HISTORY.index(f"acted last by going {way}"))
     return facts
+
+
+def ways(actor: Actor, until: float = math.inf) -> list[str]:
+    """Return what an actor has begun to do by a story time, one word or phrase for each move."""
+    words: list[str] = []
+    before: Actor | Move = actor
+    for move in actor.moves:
+        if move.start > until:
+            break
+        wider = move.width / max(before.width, 1e-6)
+        if move.width == 0:
+            words.append("to nothing")
+        elif wider > 1.2:
+            words.append("to a puddle" if actor.noun == "ice cube" else "flat")
+        elif move.y > 1.1:
+            words.append("through the floor")
+        elif abs(move.x - before.x) > abs(move.y - before.y):
+            words.append("right" if move.x > before.x else "left")
+        else:
+            words.append("down" if move.y > before.y else "up")
+        before = move
+    return words
+
+
+def _contains(words: Sequence[str], part: Sequence[str]) -> bool:
+    return any(tuple(words[i : i + len(part)]) == tuple(part) for i in range(len(words)))
 
 
 def moment_word(story_time: float) -> str:

@@ -29,6 +29,7 @@ from toyworld.lessons import (
     layout_checks,
     lessons,
     near_misses,
+    thing_checks,
     timing_lessons,
 )
 from toyworld.measure import Facts, measure
@@ -183,9 +184,8 @@ class Lessons(IterableDataset[Example]):
             yield self._order(toy.prompt.events, "")
 
     def _further_checks(self, toy: ToyPrompt, facts: Facts, rng: np.random.Generator) -> Iterator[Asked]:
-        """Ask what another prompt would ask, near misses, and about what is not there; the oracle answers."""
-        other = sample_prompt(rng, "other")
-        checks = [*_recast(other, toy, rng), *near_misses(toy, rng), absent_check(rng, toy)]
+        """Ask more of the things there, near misses, and about what is not there; the oracle answers."""
+        checks = [*thing_checks(toy, rng), *near_misses(toy, rng), absent_check(rng, toy)]
         answers = judge_facts(Prompt("p", toy.prompt.text, (), tuple(checks)), facts).answers
         for check, answer in zip(checks, answers, strict=True):
             if not math.isnan(answer.yes):
@@ -209,19 +209,6 @@ class Lessons(IterableDataset[Example]):
     def _text(self, question: str, answer: str, weight: float) -> Asked:
         ids = [*self.front_end.data(answer), self.tokens.stop]
         return text_answer(self.front_end.question(question), ids, weight)
-
-
-def _recast(other: ToyPrompt, toy: ToyPrompt, rng: np.random.Generator) -> list[Check]:
-    """Return another prompt's checks, most of them about this prompt's things."""
-    own = [noun for part in toy.plan.parts for noun in part.nouns]
-    checks = []
-    for check in other.prompt.checks[:3]:
-        text = check.question
-        for noun in (noun for part in other.plan.parts for noun in part.nouns):
-            if rng.random() < 0.8:
-                text = text.replace(f"the {noun} ", f"the {own[int(rng.integers(len(own)))]} ")
-        checks.append(Check(check.dimension, text))
-    return checks
 
 
 def _augmented(frames: np.ndarray[Any, Any], rng: np.random.Generator) -> np.ndarray[Any, Any]:

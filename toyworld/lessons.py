@@ -7,16 +7,17 @@ its wording with an open one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
 from reward.answers import letters
 from reward.prompts import Check
-from toyworld.cells import COLUMNS, NUMBER_WORDS, moment_word
+from toyworld.cells import COLUMNS, NUMBER_WORDS, moment_word, ways
 from toyworld.clips import ToyClip
 from toyworld.plan import ToyPrompt
 from toyworld.questions import CAMERA_DOES, CHECKS, SLOT_VALUES, parse_question
-from toyworld.scene import CAMERAS, GREY_AT_FIRST, Actor, Move, camera_at, pose_at
+from toyworld.scene import CAMERAS, GREY_AT_FIRST, Actor, camera_at, pose_at
 from toyworld.stories import absent_nouns
 
 NOTHING = "not at all"
@@ -27,6 +28,14 @@ STAYS = "Does the {} stay in the picture all the time or vanish?"
 KEEPS = "Does the {} keep the same colour all the time or change it?"
 
 
+_FALLING = ("falls", "rests", "bounces", "flattens")
+ABOUT = MappingProxyType(
+    {"ball": _FALLING, "box": _FALLING, "cone": _FALLING[:2], "balloon": ("rises", "stays_up"), "ice cube": ("puddle",)}
+)
+ABOUT_ANY = ("stays", "keeps_colour")
+"""Names of the checks that one may well ask about a thing, beside those about any thing."""
+THING_CHECKS = 3
+"""Further yes/no questions about the things of a clip."""
 NEAR_MISS = 0.4
 """Share of a prompt's own questions that are asked once more about a thing that is not there."""
 
@@ -104,22 +113,7 @@ def description(toy_prompt: ToyPrompt, clip: ToyClip) -> str:
 
 def motion(actor: Actor) -> str:
     """Return all that an actor does, move by move: "down up down", "up left", "down flat", "not at all"."""
-    words: list[str] = []
-    before: Actor | Move = actor
-    for move in actor.moves:
-        wider = move.width / max(before.width, 1e-6)
-        if move.width == 0:
-            words.append("to nothing")
-        elif wider > 1.2:
-            words.append("to a puddle" if actor.noun == "ice cube" else "flat")
-        elif move.y > 1.1:
-            words.append("through the floor")
-        elif abs(move.x - before.x) > abs(move.y - before.y):
-            words.append("right" if move.x > before.x else "left")
-        else:
-            words.append("down" if move.y > before.y else "up")
-        before = move
-    return " ".join(words) or NOTHING
+    return " ".join(ways(actor)) or NOTHING
 
 
 def colours(actor: Actor) -> str:
@@ -194,6 +188,17 @@ def colour_checks(clip: ToyClip, rng: np.random.Generator) -> list[tuple[Check, 
         (Check(words.dimension, words.question.format(thing=some.noun, colour=colour)), yes)
         for colour, yes in list(asked.items())[:2]
     ]
+
+
+def thing_checks(toy_prompt: ToyPrompt, rng: np.random.Generator) -> list[Check]:
+    """Return some yes/no questions about the prompt's things, of those that one may well ask about such a thing.
+
+    A prompt seldom asks whether something flattens or falls: without these a critic is left to guess there.
+    """
+    nouns = list(toy_prompt.plan.colours)
+    asked = [(name, noun) for noun in nouns for name in (*ABOUT_ANY, *ABOUT.get(noun, ()))]
+    some = [asked[int(index)] for index in rng.permutation(len(asked))[:THING_CHECKS]]
+    return [Check(CHECKS[name].dimension, CHECKS[name].question.format(thing=noun)) for name, noun in some]
 
 
 def near_misses(toy_prompt: ToyPrompt, rng: np.random.Generator) -> list[Check]:
