@@ -29,6 +29,7 @@ from toyworld.lessons import (
     layout_checks,
     lessons,
     near_misses,
+    strange_lessons,
     thing_checks,
     timing_lessons,
 )
@@ -140,8 +141,8 @@ class Lessons(IterableDataset[Example]):
         dense = self.stage == "dense"
         told = [*lessons(toy, clip, rng), *hard_lessons(clip, rng)]
         some = [told[int(index)] for index in rng.permutation(len(told))[: 6 if dense else 3]]
-        always = [*binding_lessons(clip), *timing_lessons(toy, clip), *depth_lessons(clip), absent_lesson(toy, rng)]
-        for lesson in [*always, *some]:
+        always = [*binding_lessons(clip), *timing_lessons(toy, clip), *depth_lessons(clip), *strange_lessons(clip)]
+        for lesson in [*always, absent_lesson(toy, rng), *some]:
             yield self._text(OPEN.replace("{question}", lesson.question), " " + lesson.answer, 0.5)
         if rng.random() < (0.5 if dense else 0.1):
             yield self._text(DESCRIBE, description(toy, clip), 0.3)
@@ -152,7 +153,7 @@ class Lessons(IterableDataset[Example]):
         for check, yes in [*layout_checks(clip, rng), *colour_checks(clip, rng)]:
             yield self._check(check, yes)
         world, frames = drawn
-        yield from self._further_checks(toy, measure(frames, world.seconds), rng)
+        yield from self._further_checks(toy, clip, measure(frames, world.seconds), rng)
         if toy.prompt.events:
             yield self._order(toy.prompt.events, clip.order)
         if len(toy.prompt.events) > 1:
@@ -183,9 +184,9 @@ class Lessons(IterableDataset[Example]):
         if toy.prompt.events:
             yield self._order(toy.prompt.events, "")
 
-    def _further_checks(self, toy: ToyPrompt, facts: Facts, rng: np.random.Generator) -> Iterator[Asked]:
+    def _further_checks(self, toy: ToyPrompt, clip: ToyClip, facts: Facts, rng: np.random.Generator) -> Iterator[Asked]:
         """Ask more of the things there, near misses, and about what is not there; the oracle answers."""
-        checks = [*thing_checks(toy, rng), *near_misses(toy, rng), absent_check(rng, toy)]
+        checks = [*thing_checks(clip, rng), *near_misses(toy, rng), absent_check(rng, toy)]
         answers = judge_facts(Prompt("p", toy.prompt.text, (), tuple(checks)), facts).answers
         for check, answer in zip(checks, answers, strict=True):
             if not math.isnan(answer.yes):

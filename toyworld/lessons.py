@@ -96,6 +96,14 @@ def hard_lessons(clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:
     ]
 
 
+def strange_lessons(clip: ToyClip) -> list[Lesson]:
+    """Return what becomes of the things that change their colour or vanish."""
+    actors = clip.scene.actors
+    changing = [Lesson(KEEPS.format(each.noun), colours(each)) for each in actors if each.recolours is not None]
+    vanishing = [Lesson(STAYS.format(each.noun), stay(each)) for each in actors if np.isfinite(each.vanishes)]
+    return changing + vanishing
+
+
 def depth_lessons(clip: ToyClip) -> list[Lesson]:
     """Return where a clip has a ball and a pillar to pass on which side it passes."""
     actors = clip.scene.actors
@@ -190,13 +198,17 @@ def colour_checks(clip: ToyClip, rng: np.random.Generator) -> list[tuple[Check, 
     ]
 
 
-def thing_checks(toy_prompt: ToyPrompt, rng: np.random.Generator) -> list[Check]:
-    """Return some yes/no questions about the prompt's things, of those that one may well ask about such a thing.
+def thing_checks(clip: ToyClip, rng: np.random.Generator) -> list[Check]:
+    """Return some yes/no questions about the clip's things, of those that one may well ask about such a thing.
 
-    A prompt seldom asks whether something flattens or falls: without these a critic is left to guess there.
+    A prompt seldom asks whether something flattens or falls: without these a critic is left to guess there. Whether
+    things stay and keep their colour is asked only where one does not, and the rest only of what moves: elsewhere the
+    answer would always be the same.
     """
-    nouns = list(toy_prompt.plan.colours)
-    asked = [(name, noun) for noun in nouns for name in (*ABOUT_ANY, *ABOUT.get(noun, ()))]
+    strange = any(actor.recolours is not None or np.isfinite(actor.vanishes) for actor in clip.scene.actors)
+    any_thing = ABOUT_ANY if strange else ()
+    asked = [(name, each.noun) for each in clip.scene.actors for name in any_thing]
+    asked += [(name, each.noun) for each in clip.scene.actors if each.moves for name in ABOUT.get(each.noun, ())]
     some = [asked[int(index)] for index in rng.permutation(len(asked))[:THING_CHECKS]]
     return [Check(CHECKS[name].dimension, CHECKS[name].question.format(thing=noun)) for name, noun in some]
 
