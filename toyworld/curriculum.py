@@ -19,18 +19,15 @@ from reward.video import Clip, FrameSampling
 from reward.wording import NONE, ORDER, check_text, order_answer, order_text
 from toyworld.cells import HISTORY, cell_history, cell_words, moment_word
 from toyworld.clips import ToyClip, sample_clip
+from toyworld.further_checks import colour_checks, layout_checks, near_misses, thing_checks
 from toyworld.lessons import (
     absent_lesson,
     binding_lessons,
-    colour_checks,
     depth_lessons,
     description,
     hard_lessons,
-    layout_checks,
     lessons,
-    near_misses,
     strange_lessons,
-    thing_checks,
     timing_lessons,
 )
 from toyworld.measure import Facts, measure

@@ -7,17 +7,15 @@ its wording with an open one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 
 import numpy as np
 
 from reward.answers import letters
-from reward.prompts import Check
 from toyworld.cells import COLUMNS, NUMBER_WORDS, moment_word, ways
 from toyworld.clips import ToyClip
 from toyworld.plan import ToyPrompt
-from toyworld.questions import CAMERA_DOES, CHECKS, SLOT_VALUES, parse_question
-from toyworld.scene import CAMERAS, GREY_AT_FIRST, Actor, camera_at, pose_at
+from toyworld.questions import CAMERA_DOES
+from toyworld.scene import CAMERAS, Actor, camera_at, pose_at
 from toyworld.stories import absent_nouns
 
 NOTHING = "not at all"
@@ -26,18 +24,6 @@ CAMERA_WORDS = ("still", "left", "right", "in", "out")
 """One word per camera motion, in the order of CAMERAS."""
 STAYS = "Does the {} stay in the picture all the time or vanish?"
 KEEPS = "Does the {} keep the same colour all the time or change it?"
-
-
-_FALLING = ("falls", "rests", "bounces", "flattens")
-ABOUT = MappingProxyType(
-    {"ball": _FALLING, "box": _FALLING, "cone": _FALLING[:2], "balloon": ("rises", "stays_up"), "ice cube": ("puddle",)}
-)
-ABOUT_ANY = ("stays", "keeps_colour")
-"""Names of the checks that one may well ask about a thing, beside those about any thing."""
-THING_CHECKS = 3
-"""Further yes/no questions about the things of a clip."""
-NEAR_MISS = 0.4
-"""Share of a prompt's own questions that are asked once more about a thing that is not there."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +49,7 @@ def binding_lessons(clip: ToyClip) -> list[Lesson]:
     """Return for every thing its colour and its column at the beginning: what is found by looking for its noun."""
     found = []
     for actor in clip.scene.actors:
-        column = int(np.clip(_picture_x(clip, actor) * COLUMNS, 0, COLUMNS - 1))
+        column = int(np.clip(picture_x(clip, actor) * COLUMNS, 0, COLUMNS - 1))
         found.append(Lesson(f"Which colour is the {actor.noun}?", colours(actor).split()[0]))
         found.append(Lesson(f"Where is the {actor.noun} at the beginning?", NUMBER_WORDS[column]))
     return found
@@ -145,7 +131,7 @@ def depth(actors: Sequence[Actor]) -> str:
 
 
 def _layout_lessons(clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:
-    place = {actor.noun: _picture_x(clip, actor) for actor in clip.scene.actors}
+    place = {actor.noun: picture_x(clip, actor) for actor in clip.scene.actors}
     nouns = list(place)
     noun = nouns[int(rng.integers(len(nouns)))]
     found = []
@@ -171,67 +157,8 @@ def _beside(place: Mapping[str, float], noun: str, side: str) -> Lesson:
     return Lesson(f"What is to the {side} of the {noun} at the beginning?", " ".join(there) or "nothing")
 
 
-def layout_checks(clip: ToyClip, rng: np.random.Generator) -> list[tuple[Check, bool]]:
-    """Return yes/no questions on who is beside whom, with their truth, for clips of several things with a colour."""
-    actors = [actor for actor in clip.scene.actors if actor.noun not in GREY_AT_FIRST]
-    place = {actor.noun: _picture_x(clip, actor) for actor in actors}
-    found = []
-    for _ in range(2 if len(place) > 1 else 0):
-        one, two = (list(place)[int(i)] for i in rng.permutation(len(place))[:2])
-        side = ("left", "right")[int(rng.integers(2))]
-        question = CHECKS["beside"].question.format(thing=one, other=two, side=side)
-        found.append((Check("layout_2d", question), (place[one] < place[two]) == (side == "left")))
-    return found
-
-
-def colour_checks(clip: ToyClip, rng: np.random.Generator) -> list[tuple[Check, bool]]:
-    """Return yes/no questions on one thing's colour: its own, and where there is one another thing's."""
-    actors = [actor for actor in clip.scene.actors if actor.noun not in GREY_AT_FIRST and actor.recolours is None]
-    if not actors:
-        return []
-    some = actors[int(rng.integers(len(actors)))]
-    asked = {some.colour: True} | {actor.colour: False for actor in actors if actor.colour != some.colour}
-    words = CHECKS["colour"]
-    return [
-        (Check(words.dimension, words.question.format(thing=some.noun, colour=colour)), yes)
-        for colour, yes in list(asked.items())[:2]
-    ]
-
-
-def thing_checks(clip: ToyClip, rng: np.random.Generator) -> list[Check]:
-    """Return some yes/no questions about the clip's things, of those that one may well ask about such a thing.
-
-    A prompt seldom asks whether something flattens or falls: without these a critic is left to guess there. Whether
-    things stay and keep their colour is asked only where one does not, and the rest only of what moves: elsewhere the
-    answer would always be the same.
-    """
-    strange = any(actor.recolours is not None or np.isfinite(actor.vanishes) for actor in clip.scene.actors)
-    any_thing = ABOUT_ANY if strange else ()
-    asked = [(name, each.noun) for each in clip.scene.actors for name in any_thing]
-    asked += [(name, each.noun) for each in clip.scene.actors if each.moves for name in ABOUT.get(each.noun, ())]
-    some = [asked[int(index)] for index in rng.permutation(len(asked))[:THING_CHECKS]]
-    return [Check(CHECKS[name].dimension, CHECKS[name].question.format(thing=noun)) for name, noun in some]
-
-
-def near_misses(toy_prompt: ToyPrompt, rng: np.random.Generator) -> list[Check]:
-    """Return the prompt's own yes/no questions with one word changed: the other depth, or a thing that is not there."""
-    missing = absent_nouns(toy_prompt)
-    found = []
-    for check in toy_prompt.prompt.checks:
-        parsed = parse_question(check.question)
-        if parsed is None or "thing" not in parsed[1]:
-            continue
-        template, slots = parsed
-        if "depth" in slots:
-            other = next(depth for depth in SLOT_VALUES["depth"] if depth != slots["depth"])
-            found.append(Check(template.dimension, template.question.format(**slots | {"depth": other})))
-        if rng.random() < NEAR_MISS:
-            noun = missing[int(rng.integers(len(missing)))]
-            found.append(Check(template.dimension, template.question.format(**slots | {"thing": noun})))
-    return found
-
-
-def _picture_x(clip: ToyClip, actor: Actor) -> float:
+def picture_x(clip: ToyClip, actor: Actor) -> float:
+    """Return where a thing is at the beginning, in picture widths from the left."""
     start = np.zeros(1)
     offset, scale = camera_at(clip.scene.camera, start)
     return float((pose_at(actor, start).x - 0.5 - offset)[0] * scale[0] + 0.5)

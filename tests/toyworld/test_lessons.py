@@ -1,5 +1,8 @@
 """What is said of a clip is what the clip shows."""
 
+import itertools
+import re
+
 import numpy as np
 import pytest
 
@@ -8,19 +11,22 @@ from toyworld.cells import CELL_WORDS, COLUMNS, HISTORY, MOMENTS, NUMBER_WORDS, 
 from toyworld.clips import as_asked, stage_clip
 from toyworld.curriculum import Lessons
 from toyworld.draw import draw
+from toyworld.further_checks import layout_checks, near_misses, thing_checks
 from toyworld.lessons import (
+    absent_lesson,
     colours,
     description,
     hard_lessons,
-    layout_checks,
     lessons,
     motion,
     stay,
+    strange_lessons,
     timing_lessons,
 )
 from toyworld.measure import measure
 from toyworld.oracle import judge, look
 from toyworld.pretrain import Recipe, build
+from toyworld.stories import sample_prompt
 from toyworld.world import World
 
 
@@ -221,3 +227,69 @@ def test_a_few_steps_of_pretraining_name_the_cells_better(tmp_path, capsys):
     assert np.mean(cells[-5:]) < 0.75 * np.mean(cells[:3])
     assert losses[-1][0] == "both"
     assert np.isfinite(losses[-1][1]["checks"])
+
+
+def test_near_misses_are_no_where_the_thing_is_missing_and_the_other_way_in_depth(clips):
+    """Answered by the oracle: of two depths at most one is right."""
+    world, rng, absent, depths = World(), np.random.default_rng(3), 0, 0
+    for toy, clip in clips[:30]:
+        checks = near_misses(toy, rng)
+        asked = Prompt("p", toy.prompt.text, (), (*toy.prompt.checks, *checks))
+        answers = judge(asked, world.render(clip.scene), world.seconds).answers
+        own = {check.question: answer.yes for check, answer in zip(asked.checks, answers, strict=True)}
+        for check in checks:
+            if check.dimension == "depth_3d" and "the ball" in check.question and "the pillar" in check.question:
+                other = {"in front of": "behind", "behind": "in front of"}
+                twin = next(check.question.replace(a, b) for a, b in other.items() if a in check.question)
+                assert own[check.question] + own[twin] <= 1
+                depths += 1
+            else:
+                assert own[check.question] == 0
+                absent += 1
+    assert absent >= 10
+    assert depths >= 1
+
+
+def test_a_lesson_about_an_absent_thing_names_none_of_the_prompt(clips):
+    rng = np.random.default_rng(4)
+    for toy, _ in clips:
+        lesson = absent_lesson(toy, rng)
+        assert lesson.answer == "it is not there"
+        assert not any(re.search(rf"\b{noun}\b", lesson.question) for noun in toy.plan.colours)
+
+
+def test_further_questions_are_ones_that_the_oracle_answers_both_ways(clips):
+    world, rng, said = World(), np.random.default_rng(6), {}
+    for toy, clip in clips[:40]:
+        checks = tuple(thing_checks(clip, rng))
+        answers = judge(Prompt("p", toy.prompt.text, (), checks), world.render(clip.scene), world.seconds).answers
+        for check, answer in zip(checks, answers, strict=True):
+            said.setdefault(check.dimension, set()).add(answer.yes)
+    assert all({0.0, 1.0} <= said[name] for name in ("mechanics", "common_sense", "natural_constraints"))
+
+
+def test_what_changes_gets_its_open_question_and_nothing_else_does(clips):
+    changing = [clip for _, clip in clips if any(actor.recolours for actor in clip.scene.actors)]
+    assert changing
+    for _, clip in clips:
+        told = {lesson.question: lesson.answer for lesson in strange_lessons(clip)}
+        for actor in clip.scene.actors:
+            colour = told.get(f"Does the {actor.noun} keep the same colour all the time or change it?")
+            assert colour == (colours(actor) if actor.recolours else None)
+            stays = told.get(f"Does the {actor.noun} stay in the picture all the time or vanish?")
+            assert stays == ("it vanishes" if np.isfinite(actor.vanishes) else None)
+
+
+def test_the_history_of_a_bounce_says_that_it_came_up_again():
+    """From when the ball turns: the first move up after one down; before that the cells say that it went down."""
+    world, rng = World(), np.random.default_rng(8)
+    prompts = (sample_prompt(rng, f"p{i}", story="solo") for i in range(100))
+    toy = next(toy for toy in prompts if toy.plan.parts[0].act == "bounce" and toy.plan.camera == "stay still")
+    clip = stage_clip(toy, as_asked(toy.plan), rng)
+    moves = clip.scene.actors[0].moves
+    turn = next(after.start for before, after in itertools.pairwise(moves) if after.y < before.y)
+    history = cell_history(world, clip, world.layers(clip.scene), list(range(world.frames)), 4)
+    again = history[..., HISTORY.index("came up again")].max(axis=(1, 2))
+    assert list(again == 1) == list(world.story_times >= turn)
+    assert history[0, ..., HISTORY.index("went down")].max() == 0
+    assert history[-1, ..., HISTORY.index("went down")].max() == 1
