@@ -2,6 +2,8 @@
 
 import dataclasses
 import sys
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from reward.statistics import CONFIDENCE
 from reward.training import TrainingRecord, read_training
 
 if TYPE_CHECKING:
+    from reward.candidates import Candidate
     from reward.evaluate import Config
 
 
@@ -91,6 +94,16 @@ def _training(config: "Config") -> TrainingRecord | None:
     return record
 
 
+def _by_turns(candidates: Sequence["Candidate"]) -> list["Candidate"]:
+    """Return each prompt's first candidate, then each one's second, and so on: a few of them are of many prompts."""
+    turns: Counter[str] = Counter()
+    numbered = []
+    for candidate in candidates:
+        numbered.append((turns[candidate.prompt.id], candidate))
+        turns[candidate.prompt.id] += 1
+    return [candidate for _, candidate in sorted(numbered, key=lambda each: each[0])]
+
+
 def _counterfactual(config: "Config") -> tuple[dict[str, Any], str]:
     from reward.candidates import find_candidates
     from reward.counterfactual import Changes, Judging, measure_changes, report, report_text
@@ -102,7 +115,7 @@ def _counterfactual(config: "Config") -> tuple[dict[str, Any], str]:
     assert config.critic is not None
     assert config.prompts is not None
     assert config.videos is not None
-    candidates = find_candidates(load_prompts(config.prompts), config.videos).found[: config.limit]
+    candidates = _by_turns(find_candidates(load_prompts(config.prompts), config.videos).found)[: config.limit]
     if not candidates:
         raise InputError(f"no video in {config.videos} is named after a prompt id of {config.prompts}")
     options = LoadOptions(**{field.name: getattr(config, field.name) for field in dataclasses.fields(LoadOptions)})

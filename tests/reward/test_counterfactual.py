@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -237,6 +238,21 @@ def test_the_command_writes_a_report_and_says_what_was_expected(files, tmp_path,
     assert "--overwrite" in capsys.readouterr().err
     assert main(["evaluate", *arguments, "--limit", "1"]) == 2
     assert "needs videos of two prompts or more" in capsys.readouterr().err
+
+
+def test_a_limit_takes_candidates_of_many_prompts(files, tmp_path):
+    """Three candidates of each prompt, two videos in all: one of each of two prompts."""
+    prompts, videos = files
+    for path in sorted(videos.rglob("*.mp4")):
+        if path.parent == videos:
+            (tmp_path / "many" / path.stem).mkdir(parents=True)
+            for name in "abc":
+                shutil.copy(path, tmp_path / "many" / path.stem / f"{name}.mp4")
+    arguments = ["--critic", "fake", "--counterfactual", "--prompts", str(prompts), "--videos", str(tmp_path / "many")]
+    out = tmp_path / "r.json"
+    assert main(["evaluate", *arguments, "--out", str(out), "--workers", "1", "--limit", "2"]) == 0
+    found = json.loads(out.read_text())["counterfactual"]
+    assert (found["videos"], found["prompts"]) == (2, 2)
 
 
 def test_a_broken_video_is_listed_and_left_out(files, tmp_path):
