@@ -50,7 +50,7 @@ class Config:
     dry_run: bool = False
     """Print the commands, run none."""
     overwrite: bool = False
-    """Delete what an earlier demo left in --out and begin anew."""
+    """Delete --out with all that is in it, if it holds an earlier demo, and begin anew."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def main(config: Config) -> int:
     lines = measure(config.out)
     write_json(config.out / TABLE, [_plain(line) for line in lines])
     print(f"\n{_table(lines)}")
-    print(f"\nclips of 30 held-out prompts by the oracle, 95% intervals by prompt; {_minutes(started)}")
+    print(f"\nclips of held-out prompts by the oracle, 95% intervals by prompt; {_minutes(started)}")
     print(f"page: {config.out / PAGE}   table: {config.out / TABLE}   LoRAs: {config.out / 'nft' / 'last'}, dpo/last")
     return 0
 
@@ -119,17 +119,7 @@ def stages(config: Config) -> list[Stage]:
     common = ("--device", config.device)
     critic, oracle = ("--critic", "toyworld", *common), ("--critic", "oracle")
     world, known, heldout = out / "world", out / "prompts-train.json", out / "prompts-heldout.json"
-    sample = (
-        "sample",
-        "--generator",
-        "toyworld",
-        "--batch_size",
-        "32",
-        "--num",
-        size.candidates,
-        "--seed",
-        config.seed,
-    )
+    sample = ("sample", "--generator", "toyworld", "--batch_size", 32, "--num", size.candidates, "--seed", config.seed)
     found: list[Stage] = []
 
     def add(name: str, title: str, *command: object) -> None:

@@ -93,7 +93,7 @@ def cell_history(world: World, clip: ToyClip, layers: Layers, frames: Sequence[i
     """Return which of HISTORY holds for what each cell shows at the sampled `frames`, (frames, grid, grid, HISTORY).
 
     A thing's last act stays with it when it is over, so that every later cell tells when it began. "gone" stands in the
-    cell where the centre of a vanished thing would be.
+    cell where the centre of a vanished thing would be, "went through the floor" at the picture's lower edge.
     """
     cells = world.cells(layers, grid)[:, list(frames)]
     latents = world.latents(clip.scene, layers)
@@ -112,7 +112,7 @@ def cell_history(world: World, clip: ToyClip, layers: Layers, frames: Sequence[i
             done = ways(actor, float(world.story_times[frame]))
             facts += [HISTORY.index(name) for name, turn in TURNS.items() if _contains(done, turn)]
             out[np.ix_([k], range(grid), range(grid), facts)] += (share[k] > SEEN)[None, :, :, None]
-            if y >= 1 and 0 <= x < 1:
+            if "through the floor" in done and y >= 1 and 0 <= x < 1:
                 out[k, grid - 1, int(x * grid), HISTORY.index("went through the floor")] = 1
             if world.story_times[frame] >= actor.vanishes and 0 <= x < 1 and 0 <= y < 1:
                 out[k, int(y * grid), int(x * grid), HISTORY.index("gone")] = 1

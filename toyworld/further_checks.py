@@ -20,8 +20,9 @@ _FALLING = ("falls", "rests", "bounces", "flattens")
 ABOUT = MappingProxyType(
     {"ball": _FALLING, "box": _FALLING, "cone": _FALLING[:2], "balloon": ("rises", "stays_up"), "ice cube": ("puddle",)}
 )
+"""Names of the checks that one may well ask about a thing that moves."""
 ABOUT_ANY = ("stays", "keeps_colour")
-"""Names of the checks that one may well ask about a thing, beside those about any thing."""
+"""Names of the checks that one may ask about any thing."""
 THING_CHECKS = 3
 """Further yes/no questions about the things of a clip."""
 NEAR_MISS = 0.4
