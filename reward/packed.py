@@ -1,7 +1,7 @@
 """All questions and answers of a video in one training sequence: one vision pass, one prefix, the same gradient.
 
 Each question and its answer see the video and themselves, as if they were the only ones; positions restart behind the
-video. The loss is a weighted mean over predicted tokens, each with its own target distribution: Yes and No in the
+video. Questions stand in bins, so that attention is computed within a bin and towards the video, and nowhere else. The loss is a weighted mean over predicted tokens, each with its own target distribution: Yes and No in the
 teacher's proportion for a check, one token at a time for an event order or any other text. An event order may also be
 asked for by its score: then one term of the mean is the squared error of its expected LCS.
 """
@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
+from torch import Tensor, nn
+from transformers import AttentionInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 
 from reward.frontend import Prefix
 from reward.order import EXACT_EVENTS, open_prefixes
@@ -75,10 +77,10 @@ def scored_order(
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """B videos, each with its questions behind it, right-padded to L tokens.
+    """B videos, each right-padded to P tokens, then its questions in N bins of C tokens; L = P + N C.
 
-    `ids` (B, L); `positions` (3, B, L); `sees` (B, L, L) bool; `patches` and `grids` as the model takes them. R
-    predictions: `rows`, `columns` (R,) say where, `targets` (R, 2) and `shares` (R, 2) what, `weights` (R,) how much.
+    `ids` (B, L); `positions` (3, B, L); `sees` (B N, C, P + C) bool says what a bin's tokens see of the video and of
+    their bin (the video sees itself causally); `patches` and `grids` as the model takes them. R predictions: `rows`, `columns` (R,) say where, `targets` (R, 2) and `shares` (R, 2) what, `weights` (R,) how much.
     M scored orders: `orders` (M, 2) says at which prediction a trie begins and of how many events, `letters`
     (M, 2, EXACT_EVENTS + 1) the `first` and `later` tokens of its OrderAim, `aims` (M, 2) its target and weight.
     """
@@ -103,25 +105,41 @@ class PackedBatch:
         return PackedBatch(**(moved | {"patches": self.patches.to(device, dtype)}))
 
 
+BIN = 64
+"""Least tokens of a bin."""
+
+
 def pack_batch(videos: Sequence[tuple[Prefix, Sequence[Asked]]]) -> PackedBatch:
     """Return videos with their questions as one batch."""
-    packs = [pack([asked.suffix for asked in questions]) for _, questions in videos]
-    lengths = [len(prefix.ids) for prefix, _ in videos]
-    ids = [torch.cat([prefix.ids, row.ids]) for (prefix, _), row in zip(videos, packs, strict=True)]
-    positions = [
-        torch.cat([prefix.positions, (row.depths + prefix.next_position).expand(3, -1)], dim=1).T
-        for (prefix, _), row in zip(videos, packs, strict=True)
-    ]
-    entries = [
-        (i, length + int(column), target, asked.weight)
-        for i, ((_, questions), length, row) in enumerate(zip(videos, lengths, packs, strict=True))
-        for column, (target, asked) in zip(row.reads, _flat(questions), strict=True)
-    ]
+    width = max([BIN, *(len(asked.suffix.ids) for _, questions in videos for asked in questions)])
+    bins = [_bins([len(asked.suffix.ids) for asked in questions], width) for _, questions in videos]
+    longest, count = max(len(prefix.ids) for prefix, _ in videos), max(map(len, bins))
+    ids = torch.zeros(len(videos), longest + count * width, dtype=torch.long)
+    positions = torch.zeros(3, *ids.shape, dtype=torch.long)
+    sees = torch.zeros(len(videos), count, width, longest + width, dtype=torch.bool)
+    sees[..., longest:] = torch.eye(width, dtype=torch.bool)
+    entries: list[tuple[int, int, tuple[tuple[int, float], ...], float]] = []
+    for i, ((prefix, questions), numbers) in enumerate(zip(videos, bins, strict=True)):
+        length = len(prefix.ids)
+        ids[i, :length], positions[:, i, :length] = prefix.ids, prefix.positions
+        columns: dict[int, list[int]] = {}
+        for b, chosen in enumerate(numbers):
+            row = pack([questions[number].suffix for number in chosen])
+            start, size = longest + b * width, len(row.ids)
+            ids[i, start : start + size] = row.ids
+            positions[:, i, start : start + size] = row.depths + prefix.next_position
+            sees[i, b, :size, :length] = True
+            sees[i, b, :size, longest : longest + size] = row.sees
+            reads = iter((row.reads + start).tolist())
+            columns |= {number: [next(reads) for _ in questions[number].targets] for number in chosen}
+        for number, asked in enumerate(questions):
+            told = zip(columns[number], asked.targets, strict=True)
+            entries += [(i, column, target, asked.weight) for column, target in told]
     pairs = [(*target, (0, 0.0), (0, 0.0))[:2] for _, _, target, _ in entries]
     return PackedBatch(
-        ids=pad_sequence(ids, batch_first=True),
-        positions=pad_sequence(positions, batch_first=True).permute(2, 0, 1),
-        sees=_sees(lengths, [row.sees for row in packs], max(map(len, ids))),
+        ids=ids,
+        positions=positions,
+        sees=sees.flatten(0, 1),
         patches=torch.cat([prefix.patches for prefix, _ in videos]),
         grids=torch.tensor([prefix.grid for prefix, _ in videos]),
         rows=torch.tensor([i for i, _, _, _ in entries]),
@@ -133,21 +151,73 @@ def pack_batch(videos: Sequence[tuple[Prefix, Sequence[Asked]]]) -> PackedBatch:
     )
 
 
+def _bins(lengths: Sequence[int], width: int) -> list[list[int]]:
+    """Return which questions, by number, share a bin: each goes into the first that has room for it."""
+    bins: list[list[int]] = []
+    room: list[int] = []
+    for number, length in enumerate(lengths):
+        chosen = next((b for b, left in enumerate(room) if left >= length), len(bins))
+        if chosen == len(bins):
+            bins.append([])
+            room.append(width)
+        bins[chosen].append(number)
+        room[chosen] -= length
+    return bins
+
+
+BLOCKS = "worldcritic_blocks"
+"""Name of `attend` among the attention functions of transformers."""
+
+
+def attend(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any
+) -> tuple[Tensor, None]:
+    """Attend as a `PackedBatch` says; with any other mask this is transformers' SDPA attention.
+
+    `query` (B, H, L, D), `key` and `value` (B, H', L, D), `attention_mask` (B N, 1, C, P + C); returns (B, L, H, D).
+    The video attends to itself, each bin to the video and to itself, which is all that the whole L x L mask would let
+    through.
+    """
+    if attention_mask is None or attention_mask.shape[2] == query.shape[2]:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    blocks, _, width, seen = attention_mask.shape
+    count = blocks // len(query)
+    parts = [states.split([seen - width, count * width], dim=2) for states in (query, key, value)]
+    video, _ = sdpa_attention_forward(module, *(before for before, _ in parts), None, **options)
+    query, key, value = (behind.unflatten(2, (count, width)).transpose(1, 2).flatten(0, 1) for _, behind in parts)
+    key, value = (
+        torch.cat([before.repeat_interleave(count, dim=0), own], dim=2)
+        for (before, _), own in zip(parts[1:], (key, value), strict=True)
+    )
+    asked, _ = sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    return torch.cat([video, asked.unflatten(0, (-1, count)).flatten(1, 2)], dim=1), None
+
+
+AttentionInterface.register(BLOCKS, attend)
+AttentionMaskInterface.register(BLOCKS, sdpa_mask)
+
+
+def _enable_packing(model: nn.Module) -> None:
+    """Let the Qwen-VL model in its wrappers take packed batches; all else that it does stays as it is with SDPA."""
+    inner = next(module for module in model.modules() if isinstance(module, PreTrainedModel))
+    if inner.config.text_config._attn_implementation != BLOCKS:
+        inner.set_attn_implementation({"text_config": BLOCKS})
+
+
 def predictions(model: Any, batch: PackedBatch, vision: Any = None) -> Tensor:
     """Run a Qwen-VL model with its language head on a batch on its device; log-probabilities (R, vocabulary), float32.
 
     The model is called as a whole, so that wrappers (DDP, FSDP, peft) see it. `vision` is the output of the model's
     `get_video_features` where it was computed already.
     """
-    mask = torch.zeros(batch.sees.shape, dtype=batch.patches.dtype, device=batch.ids.device)
-    mask = mask.masked_fill_(~batch.sees, torch.finfo(mask.dtype).min)[:, None]
+    _enable_packing(model)
     if vision is None:
         seen: dict[str, Any] = {"pixel_values_videos": batch.patches, "video_grid_thw": batch.grids}
     else:
         seen = {"mm_encoder_outputs": {"video": vision}}
     columns, where = batch.columns.unique(return_inverse=True)
     logits = model(
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=mask, use_cache=False,
+        input_ids=batch.ids, position_ids=batch.positions, attention_mask=batch.sees[:, None], use_cache=False,
         logits_to_keep=columns, **seen,
     ).logits  # fmt: skip
     return logits[batch.rows, where].float().log_softmax(dim=-1)
@@ -194,18 +264,3 @@ def _aims(questions: Sequence[Asked]) -> dict[str, Tensor]:
         "letters": torch.tensor(ids, dtype=torch.long).reshape(-1, 2, EXACT_EVENTS + 1),
         "aims": torch.tensor(aims, dtype=torch.float32).reshape(-1, 2),
     }
-
-
-def _flat(questions: Sequence[Asked]) -> list[tuple[tuple[tuple[int, float], ...], Asked]]:
-    return [(target, asked) for asked in questions for target in asked.targets]
-
-
-def _sees(lengths: Sequence[int], blocks: Sequence[Tensor], longest: int) -> Tensor:
-    """Return who sees whom (B, L, L): the video causally, a question the video and its own part; padding itself."""
-    sees = torch.eye(longest, dtype=torch.bool).repeat(len(lengths), 1, 1)
-    for row, length, block in zip(sees, lengths, blocks, strict=True):
-        row[:length, :length] = torch.ones(length, length, dtype=torch.bool).tril()
-        end = length + len(block)
-        row[length:end, :length] = True
-        row[length:end, length:end] = block
-    return sees

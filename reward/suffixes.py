@@ -30,6 +30,16 @@ class Suffix:
             depths.append(0 if parent == PREFIX else depths[parent] + 1)
         return depths
 
+    def sees(self) -> Tensor:
+        """Return which token attends to which (L, L), bool: to its ancestors and itself."""
+        if self.parents == tuple(range(-1, len(self.ids) - 1)):
+            return torch.ones(len(self.ids), len(self.ids), dtype=torch.bool).tril()
+        sees = torch.eye(len(self.ids), dtype=torch.bool)
+        for i, parent in enumerate(self.parents):
+            if parent != PREFIX:
+                sees[i] |= sees[parent]
+        return sees
+
     def paths(self) -> list[tuple[list[int], list[int]]]:
         """Return root-to-leaf paths that together pass every token, as (token indices, reads first met on it)."""
         inner = set(self.parents)
@@ -83,10 +93,8 @@ def pack(suffixes: Sequence[Suffix]) -> Pack:
     sees = torch.zeros(len(ids), len(ids), dtype=torch.bool)
     reads, start = [], 0
     for suffix in suffixes:
-        for i, parent in enumerate(suffix.parents, start=start):
-            if parent != PREFIX:
-                sees[i] = sees[start + parent]
-            sees[i, i] = True
+        end = start + len(suffix.ids)
+        sees[start:end, start:end] = suffix.sees()
         reads += [start + i for i in suffix.reads]
-        start += len(suffix.ids)
+        start = end
     return Pack(torch.tensor(ids), torch.tensor(depths), sees, torch.tensor(reads))

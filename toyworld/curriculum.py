@@ -219,23 +219,29 @@ def _augmented(frames: np.ndarray[Any, Any], rng: np.random.Generator) -> np.nda
 
 
 @dataclass(frozen=True)
-class Batch:
-    """B clips packed with their questions; `cells`, `history` of all V visual tokens, `video` (V,) whose they are."""
+class Taught:
+    """One clip packed with its questions, and of its V visual tokens `cells` (V, words) and `history` (V, HISTORY)."""
 
     packed: PackedBatch
     cells: Tensor
     history: Tensor
-    video: Tensor
-    cameras: Tensor
+    camera: Tensor
+
+    @property
+    def frozen(self) -> bool:
+        """Whether nothing moves, so that there is no history to tell."""
+        return bool(self.history.isnan().any())
+
+    def amounts(self) -> dict[str, float]:
+        """Return how much of each loss the clip holds: what its mean is weighted with among other clips'."""
+        tokens = float(len(self.cells))
+        text = float(self.packed.weights.sum())
+        return {"cells": tokens, "camera": 1.0, "history": 0.0 if self.frozen or not text else tokens, "text": text}
 
 
-def collate(examples: list[Example]) -> Batch:
-    """Return examples as one batch."""
-    lengths = torch.tensor([len(example.cells) for example in examples])
-    return Batch(
-        packed=pack_batch([(example.prefix, example.asked) for example in examples]),
-        cells=torch.cat([example.cells for example in examples]),
-        history=torch.cat([example.history for example in examples]),
-        video=torch.arange(len(examples)).repeat_interleave(lengths),
-        cameras=torch.tensor([example.camera for example in examples]),
-    )
+def collate(examples: list[Example]) -> list[Taught]:
+    """Return the examples of a batch, each packed by itself: nothing is padded to the longest of them."""
+    return [
+        Taught(pack_batch([(each.prefix, each.asked)]), each.cells, each.history, torch.tensor(each.camera))
+        for each in examples
+    ]

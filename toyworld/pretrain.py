@@ -32,7 +32,7 @@ from reward.video import FrameSampling
 from reward.wording import CHECK, ORDER
 from toyworld.cells import CELL_WORDS, HISTORY, NUMBER_WORDS
 from toyworld.clips import sample_clip
-from toyworld.curriculum import OPEN, STAGES, Batch, Lessons, collate
+from toyworld.curriculum import OPEN, STAGES, Lessons, Taught, collate
 from toyworld.lessons import (
     CAMERA_WORDS,
     absent_lesson,
@@ -113,21 +113,19 @@ class Namer(nn.Module):
         self.scale, self.threshold = nn.Parameter(torch.tensor(10.0)), nn.Parameter(torch.tensor(3.0))
         self.history = nn.Sequential(nn.LayerNorm(hidden), nn.Linear(hidden, len(HISTORY)))
 
-    def naming_loss(self, visual: Tensor, embeddings: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the cells' binary and the cameras' multi-class cross-entropy; `visual` (V, hidden)."""
+    def naming_losses(self, visual: Tensor, embeddings: Tensor, clip: Taught) -> tuple[Tensor, Tensor]:
+        """Return the cells' binary and the camera's multi-class cross-entropy; `visual` (V, hidden)."""
         unit = nn.functional.normalize(visual, dim=-1)
         words = nn.functional.normalize(embeddings[self.words], dim=-1)
         logits = self.scale * unit @ words.T - self.threshold
-        named = nn.functional.binary_cross_entropy_with_logits(logits, batch.cells)
+        named = nn.functional.binary_cross_entropy_with_logits(logits, clip.cells)
         camera = nn.functional.normalize(embeddings[self.camera_words], dim=-1)
-        mean = torch.stack([visual[batch.video == i].mean(dim=0) for i in range(len(batch.cameras))])
-        seen = self.scale * nn.functional.normalize(mean, dim=-1) @ camera.T
-        return named, nn.functional.cross_entropy(seen, batch.cameras)
+        seen = self.scale * nn.functional.normalize(visual.mean(dim=0), dim=-1) @ camera.T
+        return named, nn.functional.cross_entropy(seen, clip.camera)
 
-    def history_loss(self, hidden: Tensor, batch: Batch) -> Tensor:
-        """Return the binary cross-entropy of the histories; `hidden` (V, hidden), frozen clips left out."""
-        told = ~batch.history.isnan().any(dim=1)
-        return nn.functional.binary_cross_entropy_with_logits(self.history(hidden[told]), batch.history[told])
+    def history_loss(self, hidden: Tensor, clip: Taught) -> Tensor:
+        """Return the binary cross-entropy of the histories; `hidden` (V, hidden)."""
+        return nn.functional.binary_cross_entropy_with_logits(self.history(hidden), clip.history)
 
 
 def build(recipe: Recipe) -> tuple[Any, Any, FrontEnd, AnswerTokens]:
@@ -145,25 +143,44 @@ def build(recipe: Recipe) -> tuple[Any, Any, FrontEnd, AnswerTokens]:
     return model, tokenizer, front_end, answer_tokens(tokenizer)
 
 
-NAMING, HISTORY_WEIGHT = 1.0, 4.0
-"""Weights of the two dense losses, whose means run over many labels that are nearly all 0."""
+LOSS_WEIGHTS = {"cells": 1.0, "camera": 0.1, "history": 4.0, "text": 1.0}
+"""The means of the dense losses run over many labels that are nearly all 0."""
 
 
-def step_loss(model: Any, namer: Namer, batch: Batch) -> tuple[Tensor, dict[str, float]]:
-    """Return the loss of one batch and its parts."""
-    packed = batch.packed
+def clip_losses(model: Any, namer: Namer, clip: Taught) -> tuple[dict[str, Tensor], Tensor]:
+    """Return one clip's mean losses, those of LOSS_WEIGHTS that it has, and those of its yes/no questions (K,)."""
+    packed = clip.packed
     vision = model.model.get_video_features(packed.patches, packed.grids, return_dict=True)
-    named, camera = namer.naming_loss(torch.cat(vision.pooler_output), model.get_input_embeddings().weight, batch)
-    total, parts = NAMING * (named + 0.1 * camera), {"cells": named.item(), "camera": camera.item()}
+    named, camera = namer.naming_losses(torch.cat(vision.pooler_output), model.get_input_embeddings().weight, clip)
+    losses = {"cells": named, "camera": camera}
     if not len(packed.rows):
-        return total, parts
+        return losses, torch.zeros(0)
     with _outputs_of(_middle_layer(model)) as outputs:
-        answers, metrics = packed_loss(model, packed, vision)
-    history = namer.history_loss(outputs[0][packed.ids == model.config.video_token_id], batch)
-    checks = metrics["losses"][packed.weights == 1.0]
-    parts |= {"history": history.item(), "text": answers.item()}
-    parts |= {"checks": checks.mean().item()} if len(checks) else {}
-    return total + answers + HISTORY_WEIGHT * history, parts
+        losses["text"], metrics = packed_loss(model, packed, vision)
+    if not clip.frozen:
+        losses["history"] = namer.history_loss(outputs[0][packed.ids == model.config.video_token_id], clip)
+    return losses, metrics["losses"][packed.weights == 1.0]
+
+
+def learn(model: Any, namer: Namer, clips: Sequence[Taught]) -> dict[str, float]:
+    """Add the gradient of a batch, clip by clip, and return its mean losses.
+
+    A small clip at a time stays in the processor's cache and needs no padding; its losses count in the batch's mean by
+    how much the clip holds of them.
+    """
+    amounts = [clip.amounts() for clip in clips]
+    totals = {name: sum(each[name] for each in amounts) for name in LOSS_WEIGHTS}
+    means = {name: 0.0 for name, total in totals.items() if total}
+    checks = []
+    for clip, amount in zip(clips, amounts, strict=True):
+        losses, of_checks = clip_losses(model, namer, clip)
+        shares = {name: amount[name] / totals[name] for name in losses}
+        torch.stack([LOSS_WEIGHTS[name] * shares[name] * loss for name, loss in losses.items()]).sum().backward()
+        for name, loss in losses.items():
+            means[name] += shares[name] * loss.item()
+        checks.append(of_checks)
+    asked = torch.cat(checks)
+    return means | ({"checks": asked.mean().item()} if len(asked) else {})
 
 
 def _middle_layer(model: Any) -> nn.Module:
@@ -204,11 +221,10 @@ def pretrain(recipe: Recipe, after_step: AfterStep) -> tuple[Any, Any]:
     for stage in STAGES:
         settings: dict[str, Any] = {"seed": recipe.seed, "sampling": recipe.sampling, "augmented": recipe.augmented}
         drawn = Lessons(front_end, tokens, stage, **settings)
-        loader = DataLoader(drawn, recipe.batch, collate_fn=collate, num_workers=1, prefetch_factor=8)
-        for item in islice(loader, getattr(recipe, stage)):
-            loss, parts = step_loss(model, namer, item)
+        loader = DataLoader(drawn, recipe.batch, collate_fn=collate, num_workers=1, prefetch_factor=4)
+        for clips in islice(loader, getattr(recipe, stage)):
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            parts = learn(model, namer, clips)
             nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
             schedule.step()
