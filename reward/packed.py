@@ -1,11 +1,13 @@
 """All questions and answers of a video in one training sequence: one vision pass, one prefix, the same gradient.
 
 Each question and its answer see the video and themselves, as if they were the only ones; positions restart behind the
-video. Questions stand in bins, so that attention is computed within a bin and towards the video, and nowhere else. The loss is a weighted mean over predicted tokens, each with its own target distribution: Yes and No in the
-teacher's proportion for a check, one token at a time for an event order or any other text. An event order may also be
-asked for by its score: then one term of the mean is the squared error of its expected LCS.
+video. Questions stand in bins, and attention is computed within a bin and from it to the video, nowhere else. The loss
+is a weighted mean over predicted tokens, each with its own target distribution: Yes and No in the teacher's proportion
+for a check, one token at a time for an event order or any other text. An event order may also be asked for by its
+score: then one term of the mean is the squared error of its expected LCS.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,7 +21,7 @@ from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
 from reward.frontend import Prefix
 from reward.order import EXACT_EVENTS, open_prefixes
 from reward.order_loss import lcs_loss, order_table
-from reward.suffixes import Suffix, chain, pack, trie
+from reward.suffixes import Pack, Suffix, chain, pack, seen, trie
 from reward.tokens import AnswerTokens
 
 
@@ -80,9 +82,10 @@ class PackedBatch:
     """B videos, each right-padded to P tokens, then its questions in N bins of C tokens; L = P + N C.
 
     `ids` (B, L); `positions` (3, B, L); `sees` (B N, C, P + C) bool says what a bin's tokens see of the video and of
-    their bin (the video sees itself causally); `patches` and `grids` as the model takes them. R predictions: `rows`, `columns` (R,) say where, `targets` (R, 2) and `shares` (R, 2) what, `weights` (R,) how much.
-    M scored orders: `orders` (M, 2) says at which prediction a trie begins and of how many events, `letters`
-    (M, 2, EXACT_EVENTS + 1) the `first` and `later` tokens of its OrderAim, `aims` (M, 2) its target and weight.
+    their bin (the video sees itself causally); `patches` and `grids` as the model takes them. R predictions: `rows`,
+    `columns` (R,) say where, `targets` (R, 2) and `shares` (R, 2) what, `weights` (R,) how much. M scored orders:
+    `orders` (M, 2) says at which prediction a trie begins and of how many events, `letters` (M, 2, EXACT_EVENTS + 1)
+    the `first` and `later` tokens of its OrderAim, `aims` (M, 2) its target and weight.
     """
 
     ids: Tensor
@@ -111,27 +114,25 @@ BIN = 64
 
 def pack_batch(videos: Sequence[tuple[Prefix, Sequence[Asked]]]) -> PackedBatch:
     """Return videos with their questions as one batch."""
-    width = max([BIN, *(len(asked.suffix.ids) for _, questions in videos for asked in questions)])
-    bins = [_bins([len(asked.suffix.ids) for asked in questions], width) for _, questions in videos]
-    longest, count = max(len(prefix.ids) for prefix, _ in videos), max(map(len, bins))
-    ids = torch.zeros(len(videos), longest + count * width, dtype=torch.long)
+    sizes = [[len(asked.suffix.ids) for asked in questions] for _, questions in videos]
+    longest, width = max(len(prefix.ids) for prefix, _ in videos), max([BIN, *(max(each, default=0) for each in sizes)])
+    bins = [_bins(each, width) for each in sizes]
+    most = max(map(len, bins))
+    ids = torch.zeros(len(videos), longest + most * width, dtype=torch.long)
     positions = torch.zeros(3, *ids.shape, dtype=torch.long)
-    sees = torch.zeros(len(videos), count, width, longest + width, dtype=torch.bool)
-    sees[..., longest:] = torch.eye(width, dtype=torch.bool)
+    packs: list[Pack] = []
     entries: list[tuple[int, int, tuple[tuple[int, float], ...], float]] = []
-    for i, ((prefix, questions), numbers) in enumerate(zip(videos, bins, strict=True)):
+    for i, ((prefix, questions), chosen) in enumerate(zip(videos, bins, strict=True)):
         length = len(prefix.ids)
         ids[i, :length], positions[:, i, :length] = prefix.ids, prefix.positions
         columns: dict[int, list[int]] = {}
-        for b, chosen in enumerate(numbers):
-            row = pack([questions[number].suffix for number in chosen])
-            start, size = longest + b * width, len(row.ids)
-            ids[i, start : start + size] = row.ids
-            positions[:, i, start : start + size] = row.depths + prefix.next_position
-            sees[i, b, :size, :length] = True
-            sees[i, b, :size, longest : longest + size] = row.sees
+        for start, numbers in zip(itertools.count(longest, width), chosen + [[]] * (most - len(chosen))):
+            row = pack([questions[number].suffix for number in numbers])
+            end = start + len(row.ids)
+            ids[i, start:end], positions[:, i, start:end] = row.ids, row.depths + prefix.next_position
             reads = iter((row.reads + start).tolist())
-            columns |= {number: [next(reads) for _ in questions[number].targets] for number in chosen}
+            columns |= {number: [next(reads) for _ in questions[number].targets] for number in numbers}
+            packs.append(row)
         for number, asked in enumerate(questions):
             told = zip(columns[number], asked.targets, strict=True)
             entries += [(i, column, target, asked.weight) for column, target in told]
@@ -139,7 +140,7 @@ def pack_batch(videos: Sequence[tuple[Prefix, Sequence[Asked]]]) -> PackedBatch:
     return PackedBatch(
         ids=ids,
         positions=positions,
-        sees=sees.flatten(0, 1),
+        sees=seen([len(prefix.ids) for prefix, _ in videos for _ in range(most)], packs, longest, width),
         patches=torch.cat([prefix.patches for prefix, _ in videos]),
         grids=torch.tensor([prefix.grid for prefix, _ in videos]),
         rows=torch.tensor([i for i, _, _, _ in entries]),

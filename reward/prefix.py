@@ -16,7 +16,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from reward.frontend import Prefix
 from reward.options import Sharing
-from reward.suffixes import Suffix, pack
+from reward.suffixes import Suffix, pack, seen
 
 _MASKED_KERNELS = ("sdpa", "eager")
 
@@ -88,7 +88,8 @@ class SharedPrefix:
         ids = pad_sequence([row.ids for row in packs], batch_first=True)
         starts = torch.tensor([prefix.next_position for prefix in videos.prefixes])
         positions = pad_sequence([row.depths for row in packs], batch_first=True) + starts[:, None]
-        sees = _sees([len(prefix.ids) for prefix in videos.prefixes], [row.sees for row in packs])
+        lengths = [len(prefix.ids) for prefix in videos.prefixes]
+        sees = seen(lengths, packs, max(lengths), ids.shape[1])
         hidden = self._forward(
             ids, positions.expand(3, -1, -1), past_key_values=_cache(videos, self.model.config), use_cache=True,
             attention_mask=self._mask(sees),
@@ -164,17 +165,6 @@ def _groups(suffixes: Sequence[Suffix], most_tokens: int) -> Iterator[list[Suffi
         group.append(suffix)
     if group:
         yield group
-
-
-def _sees(lengths: Sequence[int], blocks: Sequence[Tensor]) -> Tensor:
-    """Return who sees whom (B, S, P + S): a question its own video, its ancestors and itself; padding only itself."""
-    longest, width = max(lengths), max(len(block) for block in blocks)
-    sees = torch.zeros(len(blocks), width, longest + width, dtype=torch.bool)
-    sees[:, range(width), range(longest, longest + width)] = True
-    for row, length, block in zip(sees, lengths, blocks, strict=True):
-        row[:, :length] = True
-        row[: len(block), longest : longest + len(block)] = block
-    return sees
 
 
 def _cache(videos: Prefilled, config: Any) -> Any:

@@ -5,6 +5,7 @@ letters branch as a trie. A token sees the video, its ancestors and itself, so t
 one sequence gets what each would get alone.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -90,11 +91,21 @@ def pack(suffixes: Sequence[Suffix]) -> Pack:
     """Return suffixes as one row; `sees[i, j]` says that token i attends to token j: its ancestor or itself."""
     ids = [token for suffix in suffixes for token in suffix.ids]
     depths = [depth for suffix in suffixes for depth in suffix.depths()]
-    sees = torch.zeros(len(ids), len(ids), dtype=torch.bool)
-    reads, start = [], 0
-    for suffix in suffixes:
-        end = start + len(suffix.ids)
-        sees[start:end, start:end] = suffix.sees()
-        reads += [start + i for i in suffix.reads]
-        start = end
-    return Pack(torch.tensor(ids), torch.tensor(depths), sees, torch.tensor(reads))
+    starts = [0, *itertools.accumulate(len(suffix.ids) for suffix in suffixes)]
+    reads = [start + i for start, suffix in zip(starts, suffixes, strict=False) for i in suffix.reads]
+    sees = torch.block_diag(*(suffix.sees() for suffix in suffixes)) if suffixes else torch.zeros(0, 0)
+    columns = [torch.tensor(each, dtype=torch.long) for each in (ids, depths, reads)]
+    return Pack(columns[0], columns[1], sees.bool(), columns[2])
+
+
+def seen(lengths: Sequence[int], packs: Sequence[Pack], longest: int, width: int) -> Tensor:
+    """Return what packs padded to `width` see behind videos padded to `longest`: (packs, width, longest + width), bool.
+
+    A token sees its video, `lengths` tokens of it, its ancestors and itself; padding sees the video and itself.
+    """
+    sees = torch.zeros(len(packs), width, longest + width, dtype=torch.bool)
+    sees[..., longest:] = torch.eye(width, dtype=torch.bool)
+    for row, length, each in zip(sees, lengths, packs, strict=True):
+        row[:, :length] = True
+        row[: len(each.ids), longest : longest + len(each.ids)] = each.sees
+    return sees

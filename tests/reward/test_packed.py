@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from reward.frontend import FrontEnd
-from reward.packed import pack_batch, packed_loss, soft_answer, text_answer
+from reward.packed import BIN, pack_batch, packed_loss, soft_answer, text_answer
 from reward.tokens import answer_tokens
 from reward.video import Clip
 from reward.wording import check_text, order_answer, order_text
@@ -91,3 +91,35 @@ def test_weights_and_soft_targets_enter_the_mean(model, asked):
         loss, metrics = packed_loss(model, pack_batch([(prefix, [first, second])]))
     one, two = metrics["losses"].tolist()
     assert float(loss) == pytest.approx((one + 0.5 * two) / 1.5, rel=1e-6)
+
+
+def test_questions_that_share_a_bin_do_not_see_each_other(model, tokenizer, asked):
+    """Short questions fill bins, a long one widens them, and each is answered as if it were alone."""
+    prefix, (check, *_) = asked[1]
+    words = [
+        tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("Is it red?", "Does it fall?", "No", "x")
+    ]
+    yes, no = (target for target, _ in check.targets[0])
+    questions = [soft_answer([*words[i % 4], *words[i % 3]] * (1 + i % 4), yes, no, 0.1 * (i % 10)) for i in range(40)]
+    questions.insert(7, text_answer(words[0] * 12, words[1] + words[2]))
+    batch = pack_batch([(prefix, questions), asked[0]])
+    longest = max(len(each.suffix.ids) for each in [*questions, *asked[0][1]])
+    assert batch.sees.shape[1] == max(BIN, longest)
+    bins = batch.sees.shape[0] // 2
+    assert 1 < bins < 20
+    with torch.no_grad():
+        _, together = packed_loss(model, batch)
+        alone = [packed_loss(model, pack_batch([(prefix, [each])]))[1]["losses"] for each in questions]
+    assert together["losses"][: len(torch.cat(alone))].tolist() == pytest.approx(torch.cat(alone).tolist(), rel=1e-4)
+
+
+def test_the_model_still_does_all_else(model, tokenizer, asked):
+    """After a packed batch the model answers plain calls, with and without a mask, as before."""
+    ids = torch.tensor(tokenizer(["Is it red?"])["input_ids"])
+    calls = [{}, {"attention_mask": torch.ones_like(ids)}]
+    model.set_attn_implementation("sdpa")
+    with torch.no_grad():
+        before = [model(input_ids=ids, **call).logits for call in calls]
+        packed_loss(model, pack_batch(asked))
+        after = [model(input_ids=ids, **call).logits for call in calls]
+    assert all(torch.equal(one, two) for one, two in zip(before, after, strict=True))
