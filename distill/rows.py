@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from reward.answers import letters
 from reward.dimensions import EVENT_FOLLOWING
 from reward.errors import InputError
-from reward.fields import DimensionName, MaybeProbability, Number, first_fault
+from reward.fields import DimensionName, MaybeProbability, Number, valid_row
 from reward.files import read_jsonl, write_jsonl
 from reward.wording import NONE, order_answer, order_text
 
@@ -117,10 +117,7 @@ def write_rows(path: Path, rows: Sequence[Row]) -> None:
 def parse_row(record: Mapping[str, Any], where: str) -> Row:
     """Return one row from its JSON object, with everything that can be filled in; `where` begins every error."""
     given = {key: value for key, value in record.items() if value is not None or key in _REQUIRED}
-    try:
-        row = _ROW.validate_python({**given, "where": where})
-    except ValidationError as error:
-        raise InputError(f"{where}: not an SFT row: {first_fault(error)}") from None
+    row = valid_row(_ROW, {**given, "where": where}, "an SFT row", where)
     if row.prompt_id is not None and not row.prompt_id.strip():
         raise InputError(f"{where}: field 'prompt_id' is empty; leave it out or give one")
     return _order_row(row) if _is_order(row) else _check_row(row)

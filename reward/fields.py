@@ -1,13 +1,15 @@
 """Field types that rows from files share, for pydantic, and the one line that says what is wrong with a row."""
 
 import math
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, Strict, ValidationError, WrapValidator
+from pydantic import BeforeValidator, Field, Strict, TypeAdapter, ValidationError, WrapValidator
 
 from reward.dimensions import dimension_name
 from reward.errors import InputError
+
+_T = TypeVar("_T")
 
 
 def _missing_as_nan(value: Any, validate: Callable[[Any], float]) -> float:
@@ -36,6 +38,14 @@ DimensionName = Annotated[str, BeforeValidator(_known_dimension)]
 """Our name of a dimension, from our spelling or VideoVerse's."""
 Named = BeforeValidator(_named)
 """Takes a bare name for an identity {"name": ...}, as rows from elsewhere may give it."""
+
+
+def valid_row(adapter: TypeAdapter[_T], record: Mapping[str, Any], what: str, where: str) -> _T:
+    """Return the row that a record describes; InputError says `where` it is not `what`, and in which field."""
+    try:
+        return adapter.validate_python(record)
+    except ValidationError as error:
+        raise InputError(f"{where}: not {what}: {first_fault(error)}") from None
 
 
 def first_fault(error: ValidationError) -> str:

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter
 
 from reward.answers import lcs_length, letters
 from reward.dimensions import EVENT_FOLLOWING
 from reward.errors import InputError
-from reward.fields import DimensionName, Named, Number, first_fault
+from reward.fields import DimensionName, Named, Number, valid_row
 from reward.files import check_id, read_jsonl
 from reward.prompts import MAX_EVENTS
 
@@ -108,10 +108,7 @@ def load_labels(path: Path) -> list[LabelRow]:
 
 
 def _row(record: Mapping[str, Any], where: str) -> LabelRow:
-    try:
-        row = _ROW.validate_python({**record, "where": where})
-    except ValidationError as error:
-        raise InputError(f"{where}: not a label row: {first_fault(error)}") from None
+    row = valid_row(_ROW, {**record, "where": where}, "a label row", where)
     check_id(row.prompt_id, where)
     if (row.kind == "order") != (row.dimension == EVENT_FOLLOWING):
         raise InputError(f"{where}: kind {row.kind!r} does not go with dimension {row.dimension!r}")

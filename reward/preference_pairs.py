@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from reward.dimensions import NAMES
 from reward.errors import InputError
-from reward.fields import DimensionName, MaybeNumber, MaybePositive, MaybeProbability, first_fault
+from reward.fields import DimensionName, MaybeNumber, MaybePositive, MaybeProbability, valid_row
 from reward.files import check_id, existing, inside, read_jsonl, write_jsonl
 
 METADATA, TIES, VIDEOS = "metadata.jsonl", "ties.jsonl", "videos"
@@ -173,10 +173,7 @@ def load_pairs(folder: Path, name: str = METADATA) -> list[PreferencePair]:
     pairs = []
     for number, record in read_jsonl(path, "pair file"):
         where = f"{path}:{number}"
-        try:
-            row = _ROW.validate_python(record)
-        except ValidationError as error:
-            raise InputError(f"{where}: not a row of `worldcritic mine`: {first_fault(error)}") from None
+        row = valid_row(_ROW, record, "a row of `worldcritic mine`", where)
         check_id(row.prompt_id, where)
         chosen, rejected = (row.side(each, folder, where) for each in ("chosen", "rejected"))
         pairs.append(

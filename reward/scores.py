@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, StrictInt, TypeAdapter, ValidationError
+from pydantic import Field, StrictInt, TypeAdapter
 
 from reward.answers import letters
 from reward.errors import InputError
-from reward.fields import DimensionName, MaybeNumber, MaybePositive, MaybeProbability, Named, first_fault
+from reward.fields import DimensionName, MaybeNumber, MaybePositive, MaybeProbability, Named, valid_row
 from reward.files import check_id, read_jsonl
 from reward.prompts import MAX_EVENTS
 
@@ -110,10 +110,7 @@ def load_scores(path: Path) -> list[ScoreRow]:
 
 
 def _row(record: Mapping[str, Any], where: str) -> ScoreRow:
-    try:
-        row = _ROW.validate_python({**record, "where": where})
-    except ValidationError as error:
-        raise InputError(f"{where}: not a row of `worldcritic score`: {first_fault(error)}") from None
+    row = valid_row(_ROW, {**record, "where": where}, "a row of `worldcritic score`", where)
     check_id(row.prompt_id, where)
     if row.status not in SCORED and math.isfinite(row.reward):
         raise InputError(f"{where}: status {row.status!r} with a reward; only {' and '.join(SCORED)} rows have one")
