@@ -25,6 +25,7 @@ from toyworld.lessons import (
     binding_lessons,
     depth_lessons,
     description,
+    fate_lessons,
     hard_lessons,
     lessons,
     strange_lessons,
@@ -138,7 +139,8 @@ class Lessons(IterableDataset[Example]):
         dense = self.stage == "dense"
         told = [*lessons(toy, clip, rng), *hard_lessons(clip, rng)]
         some = [told[int(index)] for index in rng.permutation(len(told))[: 6 if dense else 3]]
-        always = [*binding_lessons(clip), *timing_lessons(toy, clip), *depth_lessons(clip), *strange_lessons(clip)]
+        always = [*binding_lessons(clip), *timing_lessons(toy, clip), *depth_lessons(clip)]
+        always += [*strange_lessons(clip), *fate_lessons(clip)]
         for lesson in [*always, absent_lesson(toy, rng), *some]:
             yield self._text(OPEN.replace("{question}", lesson.question), " " + lesson.answer, 0.5)
         if rng.random() < (0.5 if dense else 0.1):

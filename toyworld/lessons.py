@@ -7,6 +7,7 @@ its wording with an open one.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -24,6 +25,18 @@ CAMERA_WORDS = ("still", "left", "right", "in", "out")
 """One word per camera motion, in the order of CAMERAS."""
 STAYS = "Does the {} stay in the picture all the time or vanish?"
 KEEPS = "Does the {} keep the same colour all the time or change it?"
+
+FATES: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(
+            ("ball", "box", "cone"),
+            "Does the {} fall down and come to rest on the floor, bounce back up, become flat or fall through it?",
+        ),
+        "balloon": "Does the {} float up and stay up or come down again?",
+        "ice cube": "Does the {} melt and leave a puddle or nothing?",
+    }
+)
+"""Of the things about which one may ask what becomes of them, the open question, in the words of the yes/no ones."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +103,12 @@ def strange_lessons(clip: ToyClip) -> list[Lesson]:
     return changing + vanishing
 
 
+def fate_lessons(clip: ToyClip) -> list[Lesson]:
+    """Return what becomes of each thing that may fall, float up or melt, as long as it does not vanish."""
+    there = [actor for actor in clip.scene.actors if actor.noun in FATES and not np.isfinite(actor.vanishes)]
+    return [Lesson(FATES[actor.noun].format(actor.noun), fate(actor)) for actor in there]
+
+
 def depth_lessons(clip: ToyClip) -> list[Lesson]:
     """Return where a clip has a ball and a pillar to pass on which side it passes."""
     actors = clip.scene.actors
@@ -128,6 +147,21 @@ def depth(actors: Sequence[Actor]) -> str:
     if not ball.moves:
         return NOTHING
     return "in front of it" if ball.layer > 0 else "behind it"
+
+
+def fate(actor: Actor) -> str:
+    """Return what becomes of a thing, in the words of its question in FATES; NOTHING where it does none of that."""
+    done = ways(actor)
+    if actor.noun == "ice cube":
+        return "leave a puddle" if "to a puddle" in done else "nothing" if "to nothing" in done else NOTHING
+    if actor.noun == "balloon":
+        return NOTHING if "up" not in done else "come down again" if "down" in done[done.index("up") :] else "stay up"
+    for way, told in (("through the floor", "fall through it"), ("flat", "become flat")):
+        if way in done:
+            return told
+    if "down" not in done:
+        return NOTHING
+    return "bounce back up" if "up" in done[done.index("down") :] else "come to rest on the floor"
 
 
 def _layout_lessons(clip: ToyClip, rng: np.random.Generator) -> list[Lesson]:

@@ -39,6 +39,7 @@ from toyworld.lessons import (
     binding_lessons,
     depth_lessons,
     description,
+    fate_lessons,
     hard_lessons,
     lessons,
     timing_lessons,
@@ -82,7 +83,7 @@ def toy_tokenizer() -> Any:
         clip = sample_clip(toy, rng)
         texts += [toy.prompt.text, *toy.prompt.events, *(check.question for check in toy.prompt.checks)]
         told = [*lessons(toy, clip, rng), *timing_lessons(toy, clip), *hard_lessons(clip, rng), *binding_lessons(clip)]
-        told += [*depth_lessons(clip), absent_lesson(toy, rng)]
+        told += [*depth_lessons(clip), *fate_lessons(clip), absent_lesson(toy, rng)]
         texts += [description(toy, clip), *(f"{each.question} {each.answer}" for each in told)]
     texts += [f"{word}, {word}" for word in (*CELL_WORDS, *NUMBER_WORDS, *CAMERA_WORDS)] * 20
     tokenizer = tiny_tokenizer(texts, vocabulary=1024)

@@ -1,21 +1,24 @@
 """What is said of a clip is what the clip shows."""
 
 import itertools
+import math
 import re
 
 import numpy as np
 import pytest
 
-from reward.prompts import Prompt
+from reward.prompts import Check, Prompt
 from toyworld.cells import CELL_WORDS, COLUMNS, HISTORY, MOMENTS, NUMBER_WORDS, cell_history, cell_words
 from toyworld.clips import as_asked, stage_clip
 from toyworld.curriculum import Lessons
 from toyworld.draw import draw
 from toyworld.further_checks import layout_checks, near_misses, thing_checks
 from toyworld.lessons import (
+    FATES,
     absent_lesson,
     colours,
     description,
+    fate_lessons,
     hard_lessons,
     lessons,
     motion,
@@ -24,8 +27,9 @@ from toyworld.lessons import (
     timing_lessons,
 )
 from toyworld.measure import measure
-from toyworld.oracle import judge, look
+from toyworld.oracle import judge, judge_facts, look
 from toyworld.pretrain import Recipe, build
+from toyworld.questions import CHECKS
 from toyworld.stories import sample_prompt
 from toyworld.world import World
 
@@ -293,3 +297,32 @@ def test_the_history_of_a_bounce_says_that_it_came_up_again():
     assert list(again == 1) == list(world.story_times >= turn)
     assert history[0, ..., HISTORY.index("went down")].max() == 0
     assert history[-1, ..., HISTORY.index("went down")].max() == 1
+
+
+def test_what_becomes_of_a_thing_agrees_with_the_oracle(clips):
+    """The open question's answer implies the answers to the yes/no ones, which the oracle measures."""
+    world = World()
+    wanted = {
+        "falls": {"come to rest on the floor", "bounce back up", "become flat", "fall through it"},
+        "bounces": {"bounce back up"},
+        "flattens": {"become flat"},
+        "rises": {"stay up", "come down again"},
+        "stays_up": {"stay up"},
+        "puddle": {"leave a puddle"},
+    }
+    about = {"balloon": ("rises", "stays_up"), "ice cube": ("puddle",)}
+    said = set()
+    for toy, clip in clips:
+        facts = measure(world.layers(clip.scene).frames, world.seconds)
+        things = [actor.noun for actor in clip.scene.actors if actor.noun in FATES and np.isinf(actor.vanishes)]
+        for noun, lesson in zip(things, fate_lessons(clip), strict=True):
+            assert lesson.question.split(" the ")[1].startswith(noun)
+            said.add(lesson.answer)
+            names = about.get(noun, ("falls", "bounces", "flattens"))
+            checks = tuple(Check(CHECKS[n].dimension, CHECKS[n].question.format(thing=noun)) for n in names)
+            for name, answer in zip(
+                names, judge_facts(Prompt("p", toy.prompt.text, (), checks), facts).answers, strict=True
+            ):
+                if not math.isnan(answer.yes):
+                    assert bool(answer.yes) == (lesson.answer in wanted[name]), (name, lesson, answer)
+    assert said >= {"come to rest on the floor", "fall through it", "stay up", "come down again", "not at all"}
