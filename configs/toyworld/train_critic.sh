@@ -12,10 +12,10 @@ OUT=toy-critic
 python -m toyworld.pretrain --out $OUT/base --seed "$SEED"
 
 # Videos to learn from, to choose and to calibrate by: other seeds, so other prompts' clips. Their ids get a prefix each.
-# To learn from, one question of each prompt is about something that is not there.
-worldcritic toyworld --out $OUT/train --num 2400 --seed $((1000 + SEED)) --prefix train --absent 1
+# To learn from, two questions of each prompt are about something that is not there.
+worldcritic toyworld --out $OUT/train --num 2400 --seed $((1000 + SEED)) --prefix train --absent 2
 worldcritic toyworld --out $OUT/train-small --num 1600 --size 32 --frames 9 --seed $((1500 + SEED)) --prefix small \
-  --absent 1
+  --absent 2
 worldcritic toyworld --out $OUT/calibration --num 500 --seed $((2000 + SEED)) --prefix calibration
 worldcritic toyworld --out $OUT/calibration-small --num 300 --size 32 --frames 9 --seed $((2500 + SEED)) --prefix calsmall
 
