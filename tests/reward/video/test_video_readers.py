@@ -143,8 +143,9 @@ def test_leaving_a_stream_does_not_wait_for_a_child_that_hangs(clips):
 
 
 SCRIPT = """
-import sys
+import signal, sys
 from reward.video import FrameSampling, VideoReaders
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts jobs in the background deaf to it
 with VideoReaders(workers=2) as readers:
     for _ in range(2):
         for path, clip in readers.stream(sys.argv[1:], FrameSampling(2)):
