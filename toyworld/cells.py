@@ -56,6 +56,7 @@ HISTORY = (
     "passed in front",
     "passed behind",
     *TURNS,
+    "came to rest",
 )
 """What may have become of the thing in a cell, or of one that stood there."""
 
@@ -111,6 +112,8 @@ def cell_history(world: World, clip: ToyClip, layers: Layers, frames: Sequence[i
             x, y = latents.x[index, frame], latents.y[index, frame]
             done = ways(actor, float(world.story_times[frame]))
             facts += [HISTORY.index(name) for name, turn in TURNS.items() if _contains(done, turn)]
+            if "down" in done and all(not move.start <= world.story_times[frame] < move.end for move in actor.moves):
+                facts.append(HISTORY.index("came to rest"))
             out[np.ix_([k], range(grid), range(grid), facts)] += (share[k] > SEEN)[None, :, :, None]
             if "through the floor" in done and y >= 1 and 0 <= x < 1:
                 out[k, grid - 1, int(x * grid), HISTORY.index("went through the floor")] = 1

@@ -1,5 +1,6 @@
 """What is said of a clip is what the clip shows."""
 
+import dataclasses
 import itertools
 import math
 import re
@@ -326,3 +327,21 @@ def test_what_becomes_of_a_thing_agrees_with_the_oracle(clips):
                 if not math.isnan(answer.yes):
                     assert bool(answer.yes) == (lesson.answer in wanted[name]), (name, lesson, answer)
     assert said >= {"come to rest on the floor", "fall through it", "stay up", "come down again", "not at all"}
+
+
+def test_the_history_of_a_fall_says_when_the_thing_came_to_rest():
+    """From its landing on; and never of one that sank through the floor instead."""
+    world, rng = World(), np.random.default_rng(8)
+    prompts = (sample_prompt(rng, f"p{i}", story="solo") for i in range(100))
+    toy = next(toy for toy in prompts if toy.plan.parts[0].act == "drop" and toy.plan.camera == "stay still")
+    asked = as_asked(toy.plan)
+    fallen, sunk = (stage_clip(toy, dataclasses.replace(asked, as_asked=(right,)), rng) for right in (True, False))
+    landing = fallen.scene.actors[0].moves[-1].end
+    at_rest = [
+        cell_history(world, clip, world.layers(clip.scene), list(range(world.frames)), 4)[
+            ..., HISTORY.index("came to rest")
+        ].max(axis=(1, 2))
+        for clip in (fallen, sunk)
+    ]
+    assert list(at_rest[0] == 1) == list(world.story_times >= landing)
+    assert not at_rest[1].any()
