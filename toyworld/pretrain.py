@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from reward.errors import InputError
@@ -44,6 +46,7 @@ from toyworld.lessons import (
     lessons,
     timing_lessons,
 )
+from toyworld.muon import Muon
 from toyworld.stories import sample_prompt
 
 
@@ -51,9 +54,9 @@ from toyworld.stories import sample_prompt
 class Recipe:
     """What is trained for how long. Stages are numbers of steps; the learning rate falls as a cosine over all."""
 
-    align: int = 500
-    dense: int = 600
-    both: int = 3400
+    align: int = 300
+    dense: int = 400
+    both: int = 1900
     seed: int = 0
     batch: int = 8
     lr: float = 2e-3
@@ -215,8 +218,8 @@ def pretrain(recipe: Recipe, after_step: AfterStep) -> tuple[Any, Any]:
     words, camera_words = (_word_ids(front_end, words) for words in (CELL_WORDS, CAMERA_WORDS))
     namer = Namer(words, camera_words, model.config.text_config.hidden_size)
     parameters = [*model.parameters(), *namer.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share_of_peak(step, recipe.steps))
+    optimizers = _optimizers(model, namer, recipe.lr)
+    schedules = [LambdaLR(each, lambda step: _share_of_peak(step, recipe.steps)) for each in optimizers]
     model.train()
     step = 0
     for stage in STAGES:
@@ -224,14 +227,24 @@ def pretrain(recipe: Recipe, after_step: AfterStep) -> tuple[Any, Any]:
         drawn = Lessons(front_end, tokens, stage, **settings)
         loader = DataLoader(drawn, recipe.batch, collate_fn=collate, num_workers=1, prefetch_factor=4)
         for clips in islice(loader, getattr(recipe, stage)):
-            optimizer.zero_grad(set_to_none=True)
             parts = learn(model, namer, clips)
             nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimizer.step()
-            schedule.step()
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                schedule.step()
             step += 1
             after_step(step, stage, parts, model, tokenizer)
     return model.eval(), tokenizer
+
+
+def _optimizers(model: Any, namer: Namer, lr: float) -> tuple[Optimizer, Optimizer]:
+    """Return Muon for the matrices of the model's layers, AdamW for embeddings, convolutions, vectors and the namer."""
+    named = dict(model.named_parameters())
+    matrices = {name for name, each in named.items() if each.ndim == 2 and "embed" not in name}
+    others = [each for name, each in named.items() if name not in matrices]
+    adam = torch.optim.AdamW([*others, *namer.parameters()], lr=lr, betas=(0.9, 0.98), weight_decay=0.01)
+    return Muon([named[name] for name in sorted(matrices)], lr=lr), adam
 
 
 def _word_ids(front_end: FrontEnd, words: Sequence[str]) -> Tensor:
