@@ -3,17 +3,17 @@
     python benchmarks/critic.py --critic toyworld --num 400 --seed 4000
 
 Fresh clips are drawn, written as mp4, read back, changed, and judged; truth is by construction. "order" counts exactly
-right event orders. "absent" is the share of questions about something that is not in the clip answered Yes.
+right event orders. "absent" is the share of questions about something that is not in the clip answered Yes. The last
+table tells which wordings went wrong.
 """
 
 import dataclasses
 import json
 import tempfile
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from reward.prompts import Prompt
 from reward.video import Clip, FrameSampling, read_video, write_video
 from toyworld.draw import Drawn, draw
 from toyworld.perturb import Frames, add_noise, blur, halve, shift_hue
+from toyworld.questions import parse_question
 from toyworld.repertoire import split
 from toyworld.stories import absent_check
 from toyworld.world import World
@@ -80,6 +81,7 @@ class Outcome:
     right: dict[str, list[bool]]
     p_yes: list[float]
     truth: list[bool]
+    asked: list[str]
     seconds: float
 
     def row(self) -> dict[str, float]:
@@ -95,11 +97,28 @@ class Outcome:
             "ms": 1000 * self.seconds,
         }
 
+    def wrong(self) -> list[tuple[str, int, int, int]]:
+        """Return per wording how often it was asked, wrongly answered Yes, and wrongly No; the worst first."""
+        asked, yes, no = Counter(self.asked), Counter[str](), Counter[str]()
+        for wording, p, true in zip(self.asked, self.p_yes, self.truth, strict=True):
+            said = p >= 0.5
+            yes[wording] += said and not true
+            no[wording] += true and not said
+        rows = [(wording, count, yes[wording], no[wording]) for wording, count in asked.items()]
+        return sorted((row for row in rows if row[2] or row[3]), key=lambda row: -row[2] - row[3])
+
+
+def wording(question: str) -> str:
+    """Return a question with its things, colours and sides left open."""
+    parsed = parse_question(question)
+    return parsed[0].question if parsed else question
+
 
 def judge(model: RewardModel, drawn: list[Drawn], clips: list[Clip], change: Callable[[Frames], Frames]) -> Outcome:
     right: dict[str, list[bool]] = defaultdict(list)
     p_yes: list[float] = []
     truth: list[bool] = []
+    asked: list[str] = []
     started = time.perf_counter()
     changed = [dataclasses.replace(clip, frames=change(clip.frames)) for clip in clips]
     rewards = model.score(changed, [each.toy_prompt.prompt for each in drawn])
@@ -109,7 +128,8 @@ def judge(model: RewardModel, drawn: list[Drawn], clips: list[Clip], change: Cal
             right[check.dimension].append((answer.p_yes >= 0.5) == yes)
             p_yes.append(answer.p_yes)
             truth.append(yes)
-    return Outcome(right, p_yes, truth, (time.perf_counter() - started) / len(drawn))
+            asked.append(wording(check.question))
+    return Outcome(right, p_yes, truth, asked, (time.perf_counter() - started) / len(drawn))
 
 
 def absent_share(model: RewardModel, drawn: list[Drawn], clips: list[Clip]) -> dict[str, float]:
@@ -134,7 +154,7 @@ def judge_generated(model: RewardModel, num: int) -> dict[str, float]:
     oracle = RewardModel.from_pretrained("oracle", gates=False)
     prompts = [known.toy_prompt.prompt for known in split("heldout")]
     conditions = generator.encode([prompt.text for prompt in prompts])
-    outcome = Outcome(defaultdict(list), [], [], 0.0)
+    outcome = Outcome(defaultdict(list), [], [], [], 0.0)
     for number in range(num):
         seeds = [7_000_000 + 1000 * i + number for i in range(len(prompts))]
         videos = list(generator.decode(generator.sample(conditions, seeds)))
@@ -149,6 +169,7 @@ def judge_generated(model: RewardModel, num: int) -> dict[str, float]:
                     outcome.right[check.dimension].append((answer.p_yes >= 0.5) == (true.p_yes >= 0.5))
                     outcome.p_yes.append(answer.p_yes)
                     outcome.truth.append(true.p_yes >= 0.5)
+                    outcome.asked.append(wording(check.question))
     return outcome.row()
 
 
@@ -157,7 +178,6 @@ def main(options: Options) -> None:
     model = RewardModel.from_pretrained(options.critic, device="cpu", gates=False)
     world = World(size=options.size, frames=options.frames)
     drawn = list(draw(options.num, options.seed))
-    report: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         clips = []
@@ -165,8 +185,10 @@ def main(options: Options) -> None:
             write_video(folder / "clip.mp4", world.render(each.clip.scene), world.fps)
             clips.append(read_video(folder / "clip.mp4", model.critic.sampling))
         named = changes(folder, world)
-        for name in named if options.changes else ["as decoded"]:
-            report[name] = judge(model, drawn, clips, named[name]).row()
+        outcomes = {
+            name: judge(model, drawn, clips, named[name]) for name in (named if options.changes else ["as decoded"])
+        }
+    report = {name: outcome.row() for name, outcome in outcomes.items()}
     again = judge(model, drawn[:40], clips[:40], lambda frames: frames).p_yes
     same = judge(model, drawn[:40], clips[:40], lambda frames: frames).p_yes == again
     absent = absent_share(model, drawn, clips)
@@ -178,8 +200,13 @@ def main(options: Options) -> None:
         print(f"| {name} | " + " | ".join(f"{row.get(column, np.nan):.3f}" for column in columns) + " |")
     print("absent, said Yes: " + ", ".join(f"{name} {share:.3f}" for name, share in absent.items()))
     print(f"the same answers twice to the bit: {same}")
+    wrong = outcomes["as decoded"].wrong()
+    print("\n| wording | asked | wrongly Yes | wrongly No |\n|---|---|---|---|")
+    for line in wrong:
+        print("| " + " | ".join(map(str, line)) + " |")
     if options.out:
-        options.out.write_text(json.dumps({"changes": report, "absent": absent, "same_twice": same}, indent=1))
+        figures = {"changes": report, "absent": absent, "same_twice": same, "wrong": wrong}
+        options.out.write_text(json.dumps(figures, indent=1))
 
 
 if __name__ == "__main__":
