@@ -305,6 +305,7 @@ def test_what_becomes_of_a_thing_agrees_with_the_oracle(clips):
     world = World()
     wanted = {
         "falls": {"come to rest on the floor", "bounce back up", "become flat", "fall through it"},
+        "rests": {"come to rest on the floor", "bounce back up", "become flat"},
         "bounces": {"bounce back up"},
         "flattens": {"become flat"},
         "rises": {"stay up", "come down again"},
@@ -319,7 +320,7 @@ def test_what_becomes_of_a_thing_agrees_with_the_oracle(clips):
         for noun, lesson in zip(things, fate_lessons(clip), strict=True):
             assert lesson.question.split(" the ")[1].startswith(noun)
             said.add(lesson.answer)
-            names = about.get(noun, ("falls", "bounces", "flattens"))
+            names = about.get(noun, ("falls", "rests", "bounces", "flattens"))
             checks = tuple(Check(CHECKS[n].dimension, CHECKS[n].question.format(thing=noun)) for n in names)
             for name, answer in zip(
                 names, judge_facts(Prompt("p", toy.prompt.text, (), checks), facts).answers, strict=True
