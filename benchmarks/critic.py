@@ -82,6 +82,7 @@ class Outcome:
     p_yes: list[float]
     truth: list[bool]
     asked: list[str]
+    dimensions: list[str]
     seconds: float
 
     def row(self) -> dict[str, float]:
@@ -95,6 +96,15 @@ class Outcome:
             "Brier": brier(p, y, w),
             "NLL": nll(p, y, w),
             "ms": 1000 * self.seconds,
+        }
+
+    def ece(self) -> dict[str, float]:
+        """Return the expected calibration error of each dimension's checks."""
+        p, y, of = np.array(self.p_yes), np.array(self.truth, dtype=float), np.array(self.dimensions)
+        return {
+            name: ece_width(p[of == name], y[of == name], np.ones((of == name).sum()))
+            for name in CHECK_NAMES
+            if name in self.dimensions
         }
 
     def wrong(self) -> list[tuple[str, int, int, int]]:
@@ -119,6 +129,7 @@ def judge(model: RewardModel, drawn: list[Drawn], clips: list[Clip], change: Cal
     p_yes: list[float] = []
     truth: list[bool] = []
     asked: list[str] = []
+    dimensions: list[str] = []
     started = time.perf_counter()
     changed = [dataclasses.replace(clip, frames=change(clip.frames)) for clip in clips]
     rewards = model.score(changed, [each.toy_prompt.prompt for each in drawn])
@@ -129,13 +140,18 @@ def judge(model: RewardModel, drawn: list[Drawn], clips: list[Clip], change: Cal
             p_yes.append(answer.p_yes)
             truth.append(yes)
             asked.append(wording(check.question))
-    return Outcome(right, p_yes, truth, asked, (time.perf_counter() - started) / len(drawn))
+            dimensions.append(check.dimension)
+    return Outcome(right, p_yes, truth, asked, dimensions, (time.perf_counter() - started) / len(drawn))
+
+
+ABSENT = 8
+"""Questions a clip about something that is not in it."""
 
 
 def absent_share(model: RewardModel, drawn: list[Drawn], clips: list[Clip]) -> dict[str, float]:
     rng = np.random.default_rng(1)
     prompts = [
-        Prompt("p", each.toy_prompt.prompt.text, (), tuple(absent_check(rng, each.toy_prompt) for _ in range(3)))
+        Prompt("p", each.toy_prompt.prompt.text, (), tuple(absent_check(rng, each.toy_prompt) for _ in range(ABSENT)))
         for each in drawn
     ]
     said_yes: dict[str, list[bool]] = defaultdict(list)
@@ -154,7 +170,7 @@ def judge_generated(model: RewardModel, num: int) -> dict[str, float]:
     oracle = RewardModel.from_pretrained("oracle", gates=False)
     prompts = [known.toy_prompt.prompt for known in split("heldout")]
     conditions = generator.encode([prompt.text for prompt in prompts])
-    outcome = Outcome(defaultdict(list), [], [], [], 0.0)
+    outcome = Outcome(defaultdict(list), [], [], [], [], 0.0)
     for number in range(num):
         seeds = [7_000_000 + 1000 * i + number for i in range(len(prompts))]
         videos = list(generator.decode(generator.sample(conditions, seeds)))
@@ -170,6 +186,7 @@ def judge_generated(model: RewardModel, num: int) -> dict[str, float]:
                     outcome.p_yes.append(answer.p_yes)
                     outcome.truth.append(true.p_yes >= 0.5)
                     outcome.asked.append(wording(check.question))
+                    outcome.dimensions.append(check.dimension)
     return outcome.row()
 
 
@@ -198,6 +215,8 @@ def main(options: Options) -> None:
     print("| change | " + " | ".join(columns) + " |\n|" + "---|" * (len(columns) + 1))
     for name, row in report.items():
         print(f"| {name} | " + " | ".join(f"{row.get(column, np.nan):.3f}" for column in columns) + " |")
+    ece = outcomes["as decoded"].ece()
+    print("ECE of each, as decoded: " + ", ".join(f"{name} {value:.3f}" for name, value in ece.items()))
     print("absent, said Yes: " + ", ".join(f"{name} {share:.3f}" for name, share in absent.items()))
     print(f"the same answers twice to the bit: {same}")
     wrong = outcomes["as decoded"].wrong()
@@ -205,7 +224,7 @@ def main(options: Options) -> None:
     for line in wrong:
         print("| " + " | ".join(map(str, line)) + " |")
     if options.out:
-        figures = {"changes": report, "absent": absent, "same_twice": same, "wrong": wrong}
+        figures = {"changes": report, "absent": absent, "same_twice": same, "ECE": ece, "wrong": wrong}
         options.out.write_text(json.dumps(figures, indent=1))
 
 
