@@ -293,7 +293,7 @@ def test_a_pipe_in_place_of_a_video_does_not_hang_the_others(world):
     assert [row["status"] for row in rows(world / "scores.jsonl")] == ["ok", "ok", "error", "ok"]
 
 
-def test_the_embedded_critic_scores_its_own_world_and_says_when_it_does_not_know_another(world, capsys):
+def test_the_embedded_critic_scores_its_own_world_and_answers_below_the_minimum_mass_do_not_count(world, capsys):
     assert main(["toyworld", "--out", str(world / "toy"), "--num", "4"]) == 0
     toy = ["--prompts", str(world / "toy" / "prompts.json"), "--videos", str(world / "toy" / "videos")]
     assert main(["score", "--critic", "toyworld", *toy, "--out", str(world / "toy.jsonl")]) == 0
@@ -301,8 +301,10 @@ def test_the_embedded_critic_scores_its_own_world_and_says_when_it_does_not_know
     assert all(row["status"] == "ok" and 0 <= row["reward"] <= 1 for row in found)
     assert found[0]["critic"]["trained"] is True
     assert "never trained" not in capsys.readouterr().err
-    assert score(world, critic="toyworld") == 3
-    assert {row["status"] for row in rows(world / "scores.jsonl")} <= {"ok", "partial", "unanswered"}
+    assert score(world, "--min_answer_mass", "1", critic="toyworld") == 3
+    below = rows(world / "scores.jsonl")
+    assert {row["status"] for row in below} <= {"partial", "unanswered"}
+    assert all("answer mass" in row["error"] for row in below)
 
 
 def test_a_critic_that_was_never_trained_says_so(world, capsys, tmp_path):
