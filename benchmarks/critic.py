@@ -22,12 +22,13 @@ import tyro
 from reward.dimensions import CHECK_NAMES
 from reward.metrics import brier, ece_width, nll
 from reward.model import RewardModel
-from reward.prompts import Prompt
+from reward.prompts import Check, Prompt
 from reward.video import Clip, FrameSampling, read_video, write_video
 from toyworld.draw import Drawn, draw
 from toyworld.perturb import Frames, add_noise, blur, halve, shift_hue
 from toyworld.questions import parse_question
 from toyworld.repertoire import split
+from toyworld.scene import Array
 from toyworld.stories import absent_check
 from toyworld.world import World
 
@@ -74,74 +75,77 @@ def changes(folder: Path, world: World) -> dict[str, Callable[[Frames], Frames]]
     }
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """The critic's answer to one check, and the truth."""
+
+    check: Check
+    p_yes: float
+    truth: bool
+
+    @property
+    def right(self) -> bool:
+        return (self.p_yes >= 0.5) == self.truth
+
+    @property
+    def wording(self) -> str:
+        """The question with its things, colours and sides left open."""
+        parsed = parse_question(self.check.question)
+        return parsed[0].question if parsed else self.check.question
+
+
 @dataclasses.dataclass
 class Outcome:
-    """Answers and truth of one pass over the clips."""
+    """Answers to the checks, and which event orders were right, of one pass over the clips."""
 
-    right: dict[str, list[bool]]
-    p_yes: list[float]
-    truth: list[bool]
-    asked: list[str]
-    dimensions: list[str]
-    seconds: float
+    answers: list[Answer] = dataclasses.field(default_factory=list)
+    orders: list[bool] = dataclasses.field(default_factory=list)
+    seconds: float = 0.0
+
+    def by_dimension(self) -> dict[str, list[Answer]]:
+        found = {name: [each for each in self.answers if each.check.dimension == name] for name in CHECK_NAMES}
+        return {name: answers for name, answers in found.items() if answers}
 
     def row(self) -> dict[str, float]:
-        checks = [right for name in CHECK_NAMES for right in self.right[name]]
-        p, y, w = np.array(self.p_yes), np.array(self.truth, dtype=float), np.ones(len(self.truth))
+        known = known_answers(self.answers)
         return {
-            "all": float(np.mean(checks)),
-            "order": float(np.mean(self.right["order"])),
-            **{name: float(np.mean(self.right[name])) for name in CHECK_NAMES if self.right[name]},
-            "ECE": ece_width(p, y, w),
-            "Brier": brier(p, y, w),
-            "NLL": nll(p, y, w),
+            "all": float(np.mean([each.right for each in self.answers])),
+            "order": float(np.mean(self.orders)),
+            **{name: float(np.mean([each.right for each in some])) for name, some in self.by_dimension().items()},
+            "ECE": ece_width(*known),
+            "Brier": brier(*known),
+            "NLL": nll(*known),
             "ms": 1000 * self.seconds,
         }
 
     def ece(self) -> dict[str, float]:
         """Return the expected calibration error of each dimension's checks."""
-        p, y, of = np.array(self.p_yes), np.array(self.truth, dtype=float), np.array(self.dimensions)
-        return {
-            name: ece_width(p[of == name], y[of == name], np.ones((of == name).sum()))
-            for name in CHECK_NAMES
-            if name in self.dimensions
-        }
+        return {name: ece_width(*known_answers(some)) for name, some in self.by_dimension().items()}
 
     def wrong(self) -> list[tuple[str, int, int, int]]:
         """Return per wording how often it was asked, wrongly answered Yes, and wrongly No; the worst first."""
-        asked, yes, no = Counter(self.asked), Counter[str](), Counter[str]()
-        for wording, p, true in zip(self.asked, self.p_yes, self.truth, strict=True):
-            said = p >= 0.5
-            yes[wording] += said and not true
-            no[wording] += true and not said
-        rows = [(wording, count, yes[wording], no[wording]) for wording, count in asked.items()]
+        asked = Counter(each.wording for each in self.answers)
+        wrong = Counter((each.wording, each.truth) for each in self.answers if not each.right)
+        rows = [(wording, count, wrong[wording, False], wrong[wording, True]) for wording, count in asked.items()]
         return sorted((row for row in rows if row[2] or row[3]), key=lambda row: -row[2] - row[3])
 
 
-def wording(question: str) -> str:
-    """Return a question with its things, colours and sides left open."""
-    parsed = parse_question(question)
-    return parsed[0].question if parsed else question
+def known_answers(answers: list[Answer]) -> tuple[Array, Array, Array]:
+    """Return p_yes, truth and weights, as the metrics take them."""
+    truth = np.array([each.truth for each in answers], dtype=float)
+    return np.array([each.p_yes for each in answers]), truth, np.ones(len(answers))
 
 
 def judge(model: RewardModel, drawn: list[Drawn], clips: list[Clip], change: Callable[[Frames], Frames]) -> Outcome:
-    right: dict[str, list[bool]] = defaultdict(list)
-    p_yes: list[float] = []
-    truth: list[bool] = []
-    asked: list[str] = []
-    dimensions: list[str] = []
-    started = time.perf_counter()
+    outcome, started = Outcome(), time.perf_counter()
     changed = [dataclasses.replace(clip, frames=change(clip.frames)) for clip in clips]
     rewards = model.score(changed, [each.toy_prompt.prompt for each in drawn])
     for each, reward in zip(drawn, rewards, strict=True):
-        right["order"].append(reward.order is not None and reward.order.best == each.clip.order)
+        outcome.orders.append(reward.order is not None and reward.order.best == each.clip.order)
         for check, yes, answer in zip(each.toy_prompt.prompt.checks, each.clip.checks, reward.answers, strict=True):
-            right[check.dimension].append((answer.p_yes >= 0.5) == yes)
-            p_yes.append(answer.p_yes)
-            truth.append(yes)
-            asked.append(wording(check.question))
-            dimensions.append(check.dimension)
-    return Outcome(right, p_yes, truth, asked, dimensions, (time.perf_counter() - started) / len(drawn))
+            outcome.answers.append(Answer(check, answer.p_yes, yes))
+    outcome.seconds = (time.perf_counter() - started) / len(drawn)
+    return outcome
 
 
 ABSENT = 8
@@ -170,7 +174,7 @@ def judge_generated(model: RewardModel, num: int) -> dict[str, float]:
     oracle = RewardModel.from_pretrained("oracle", gates=False)
     prompts = [known.toy_prompt.prompt for known in split("heldout")]
     conditions = generator.encode([prompt.text for prompt in prompts])
-    outcome = Outcome(defaultdict(list), [], [], [], [], 0.0)
+    outcome = Outcome()
     for number in range(num):
         seeds = [7_000_000 + 1000 * i + number for i in range(len(prompts))]
         videos = list(generator.decode(generator.sample(conditions, seeds)))
@@ -179,14 +183,10 @@ def judge_generated(model: RewardModel, num: int) -> dict[str, float]:
         outcome.seconds += (time.perf_counter() - started) / len(prompts) / num
         for prompt, reward, so in zip(prompts, rewards, score_clips(oracle, videos, prompts, 8.0), strict=True):
             if so.order is not None and so.order.answer_mass:
-                outcome.right["order"].append(reward.order.best == so.order.best)
+                outcome.orders.append(reward.order.best == so.order.best)
             for check, answer, true in zip(prompt.checks, reward.answers, so.answers, strict=True):
                 if true.answer_mass:
-                    outcome.right[check.dimension].append((answer.p_yes >= 0.5) == (true.p_yes >= 0.5))
-                    outcome.p_yes.append(answer.p_yes)
-                    outcome.truth.append(true.p_yes >= 0.5)
-                    outcome.asked.append(wording(check.question))
-                    outcome.dimensions.append(check.dimension)
+                    outcome.answers.append(Answer(check, answer.p_yes, true.p_yes >= 0.5))
     return outcome.row()
 
 
@@ -201,13 +201,14 @@ def main(options: Options) -> None:
         for each in drawn:
             write_video(folder / "clip.mp4", world.render(each.clip.scene), world.fps)
             clips.append(read_video(folder / "clip.mp4", model.critic.sampling))
-        named = changes(folder, world)
         outcomes = {
-            name: judge(model, drawn, clips, named[name]) for name in (named if options.changes else ["as decoded"])
+            name: judge(model, drawn, clips, change)
+            for name, change in changes(folder, world).items()
+            if options.changes or name == "as decoded"
         }
     report = {name: outcome.row() for name, outcome in outcomes.items()}
-    again = judge(model, drawn[:40], clips[:40], lambda frames: frames).p_yes
-    same = judge(model, drawn[:40], clips[:40], lambda frames: frames).p_yes == again
+    again = judge(model, drawn[:40], clips[:40], lambda frames: frames).answers
+    same = judge(model, drawn[:40], clips[:40], lambda frames: frames).answers == again
     absent = absent_share(model, drawn, clips)
     if options.generated:
         report["generated"] = judge_generated(model, options.generated)

@@ -104,20 +104,21 @@ def cell_history(world: World, clip: ToyClip, layers: Layers, frames: Sequence[i
         pose = pose_at(actor, world.story_times)
         began = int(np.clip(latents.x[index, 0] * MOMENTS, 0, MOMENTS - 1))
         for k, frame in enumerate(frames):
-            facts = [began, *_last_act(actor, pose, float(world.story_times[frame]), frame)]
+            now = float(world.story_times[frame])
+            facts = [began, *_last_act(actor, pose, now, frame)]
             if latents.colour[index, frame] != latents.colour[index, 0]:
                 facts.append(HISTORY.index("changed colour"))
             if index in overlaps and overlaps[index][1][: frame + 1].any():
                 facts.append(HISTORY.index(f"passed {'in front' if overlaps[index][0] == 'front' else 'behind'}"))
             x, y = latents.x[index, frame], latents.y[index, frame]
-            done = ways(actor, float(world.story_times[frame]))
+            done = ways(actor, now)
             facts += [HISTORY.index(name) for name, turn in TURNS.items() if _contains(done, turn)]
-            if "down" in done and all(not move.start <= world.story_times[frame] < move.end for move in actor.moves):
+            if "down" in done and not any(move.start <= now < move.end for move in actor.moves):
                 facts.append(HISTORY.index("came to rest"))
             out[np.ix_([k], range(grid), range(grid), facts)] += (share[k] > SEEN)[None, :, :, None]
             if "through the floor" in done and y >= 1 and 0 <= x < 1:
                 out[k, grid - 1, int(x * grid), HISTORY.index("went through the floor")] = 1
-            if world.story_times[frame] >= actor.vanishes and 0 <= x < 1 and 0 <= y < 1:
+            if now >= actor.vanishes and 0 <= x < 1 and 0 <= y < 1:
                 out[k, int(y * grid), int(x * grid), HISTORY.index("gone")] = 1
     return np.minimum(out, 1)
 

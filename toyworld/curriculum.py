@@ -185,7 +185,7 @@ class Lessons(IterableDataset[Example]):
 
     def _further_checks(self, toy: ToyPrompt, clip: ToyClip, facts: Facts, rng: np.random.Generator) -> Iterator[Asked]:
         """Ask more of the things there, near misses, and about what is not there; the oracle answers."""
-        checks = [*thing_checks(clip, rng), *near_misses(toy, rng), absent_check(rng, toy), absent_check(rng, toy)]
+        checks = [*thing_checks(clip, rng), *near_misses(toy, rng), *(absent_check(rng, toy) for _ in range(2))]
         answers = judge_facts(Prompt("p", toy.prompt.text, (), tuple(checks)), facts).answers
         for check, answer in zip(checks, answers, strict=True):
             if not math.isnan(answer.yes):

@@ -50,14 +50,16 @@ class Muon(Optimizer):
     def _direction(self, matrix: Tensor, momentum: float) -> Tensor:
         """Return the gradient with Nesterov momentum."""
         gradient, state = cast(Tensor, matrix.grad), cast(dict[str, Any], self.state[matrix])
-        mean = state.setdefault("mean", torch.zeros_like(matrix)).lerp_(gradient, 1 - momentum)
-        return gradient.lerp(mean, momentum)
+        if "mean" not in state:
+            state["mean"] = torch.zeros_like(matrix)
+        return gradient.lerp(state["mean"].lerp_(gradient, 1 - momentum), momentum)
 
 
 def orthogonal(matrices: Tensor) -> Tensor:
-    """Return matrices (B, m, n) with nearly the same singular vectors, all singular values roughly 1 (0.7 to 1.2).
+    """Return matrices (B, m, n) with the same singular vectors and singular values near 1 (0.68 to 1.2).
 
-    Five iterations of a quintic Newton-Schulz polynomial (Jordan et al. 2024); what has no gradient stays zero.
+    Five iterations of a quintic Newton-Schulz polynomial (Jordan et al. 2024). Singular values below a 500th of their
+    matrix's norm grow less; zero stays zero.
     """
     if matrices.shape[1] > matrices.shape[2]:
         return orthogonal(matrices.mT).mT
