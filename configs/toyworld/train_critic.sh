@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train a critic of the toy world from nothing, with the project's own commands, into toy-critic/. SEED chooses another
-# one of it, GENERATOR another maker of clips. The finished critic is toy-critic/run/critic: about two hours on a busy
-# core. The critic that ships is that of SEED=1 (benchmarks/RESULTS.md, Toy critic).
+# one of it, GENERATOR another maker of clips. The finished critic is toy-critic/run/critic: an hour and a half on a
+# busy core. The critic that ships is that of SEED=1 (benchmarks/RESULTS.md, Toy critic).
 set -euo pipefail
 SEED=${SEED:-0}
 GENERATOR=${GENERATOR:-toyworld}
